@@ -1,0 +1,3 @@
+//! The program: parses, builds, runs.
+
+fn main() {}
