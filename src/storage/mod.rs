@@ -1,1 +1,78 @@
-//! To be written.
+//! Where backups are kept: one trait, its implementations, and nothing about who asks.
+
+mod local;
+
+use std::fmt;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::backup::{Backup, Key};
+use crate::error::Result;
+
+pub use local::LocalStorage;
+
+/// The bytes of an archive on their way; an error inside it aborts whatever consumes it.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// Whether a put may replace a backup of the same key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutMode {
+    /// Fail with [`crate::error::Kind::Exists`] when the key is taken; decided atomically.
+    Create,
+    /// Replace what is there, atomically.
+    Replace,
+}
+
+/// A place that keeps backups.
+///
+/// Readers never see a partial object: a put appears under its key only after a clean end of
+/// its stream, complete and durable. A stream that ends with an error leaves nothing behind.
+#[async_trait]
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// All backups, ascending by the bytes of their keys.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unavailable`] or `Internal` when the place cannot be read.
+    async fn list(&self) -> Result<Vec<Backup>>;
+
+    /// One backup.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::NotFound`] when there is none.
+    async fn head(&self, key: &Key) -> Result<Backup>;
+
+    /// The bytes of one backup, or of a range of them.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::NotFound`] when there is none.
+    async fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<ByteStream>;
+
+    /// Stores a backup.
+    ///
+    /// # Errors
+    /// The stream's own error, [`crate::error::Kind::Exists`], `NoSpace`, or a fault of the
+    /// place.
+    async fn put(&self, key: &Key, body: ByteStream, mode: PutMode) -> Result<Backup>;
+
+    /// Removes a backup.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::NotFound`] when there is none.
+    async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// The media type that was stored with a backup.
+    async fn content_type(&self, key: &Key) -> String {
+        let _ = key;
+        "application/zip".to_owned()
+    }
+
+    /// The file of a backup where it lies on the local disk.
+    fn local_path(&self, key: &Key) -> Option<PathBuf> {
+        let _ = key;
+        None
+    }
+}
