@@ -1,1 +1,203 @@
-//! To be written.
+//! Options as typed (flags, environment, file) become one checked [`Config`] with absolute
+//! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde::Deserialize;
+
+use crate::data_dir::DataDir;
+use crate::error::{Context, Error, Kind, Result};
+
+/// Where the server listens unless told otherwise.
+const HTTP_DEFAULT: &str = "127.0.0.1:8090";
+/// The folder unless told otherwise.
+const DIR_DEFAULT: &str = "pb_data";
+/// The file that is read when it exists and no other is named.
+const FILE_DEFAULT: &str = "pocketvault.toml";
+/// How long a create may keep its client waiting unless told otherwise, in seconds.
+const CREATE_WAIT_S_DEFAULT: u64 = 60;
+
+/// Options of every command that works on a folder.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FolderOptions {
+    /// The pb_data folder [default: pb_data]
+    #[arg(long, value_name = "DIR", env = "POCKETVAULT_DIR")]
+    pub dir: Option<PathBuf>,
+    /// Where our own state lies [default: DIR/.pocketvault]
+    #[arg(long, value_name = "DIR", env = "POCKETVAULT_STATE")]
+    pub state: Option<PathBuf>,
+    /// Name of the environment variable that holds the key of encrypted settings
+    #[arg(
+        long = "encryptionEnv",
+        alias = "encryption-env",
+        value_name = "NAME",
+        env = "POCKETVAULT_ENCRYPTION_ENV"
+    )]
+    pub encryption_env: Option<String>,
+    /// Configuration file [default: pocketvault.toml, if it exists]
+    #[arg(long, value_name = "FILE", env = "POCKETVAULT_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// Options of `serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeOptions {
+    /// Options of the folder.
+    #[command(flatten)]
+    pub folder: FolderOptions,
+    /// Address to listen on; port 0 takes a free one and prints it [default: 127.0.0.1:8090]
+    #[arg(long, value_name = "ADDR", env = "POCKETVAULT_HTTP")]
+    pub http: Option<String>,
+    /// Longest wait of POST /api/backups before it answers and goes on alone, in seconds
+    #[arg(long, value_name = "SECONDS", env = "POCKETVAULT_CREATE_WAIT")]
+    pub create_wait: Option<u64>,
+    /// Do not slow down repeated wrong passwords
+    #[arg(long, env = "POCKETVAULT_NO_LOGIN_THROTTLE")]
+    pub no_login_throttle: bool,
+}
+
+/// The file's form of the same options.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileOptions {
+    dir: Option<PathBuf>,
+    state: Option<PathBuf>,
+    encryption_env: Option<String>,
+    http: Option<String>,
+    create_wait: Option<u64>,
+    login_throttle: Option<bool>,
+}
+
+/// The options, resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that is backed up and restored.
+    pub data: DataDir,
+    /// The key of encrypted settings, if one is named and set.
+    pub encryption_key: Option<String>,
+    /// The address to listen on.
+    pub http: SocketAddr,
+    /// Longest wait of a create.
+    pub create_wait: Duration,
+    /// Whether repeated wrong passwords are slowed down.
+    pub login_throttle: bool,
+}
+
+impl Config {
+    /// Resolves the options of `serve`.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`]-like texts for addresses, files and variables that cannot be used.
+    pub fn serve(options: &ServeOptions) -> Result<Self> {
+        let file = FileOptions::read(options.folder.config.as_deref())?;
+        Self::resolve(options, file)
+    }
+
+    /// Resolves the options of a command without a server.
+    ///
+    /// # Errors
+    /// As [`Config::serve`].
+    pub fn folder(options: &FolderOptions) -> Result<Self> {
+        Self::serve(&ServeOptions { folder: options.clone(), ..ServeOptions::default() })
+    }
+
+    fn resolve(options: &ServeOptions, file: FileOptions) -> Result<Self> {
+        let folder = &options.folder;
+        let dir = folder.dir.clone().or(file.dir).unwrap_or_else(|| DIR_DEFAULT.into());
+        let state = folder.state.clone().or(file.state).map(|path| absolute(&path)).transpose()?;
+        let http = options.http.clone().or(file.http).unwrap_or_else(|| HTTP_DEFAULT.to_owned());
+        let variable = folder.encryption_env.clone().or(file.encryption_env);
+        let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
+        Ok(Self {
+            data: DataDir::new(absolute(&dir)?, state),
+            encryption_key: variable.map(|name| encryption_key(&name)).transpose()?.flatten(),
+            http: address(&http)?,
+            create_wait: Duration::from_secs(wait_s),
+            login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
+        })
+    }
+}
+
+impl FileOptions {
+    /// Reads the named file, or the default one if it is there.
+    fn read(named: Option<&Path>) -> Result<Self> {
+        let path = named.unwrap_or(Path::new(FILE_DEFAULT));
+        if named.is_none() && !path.exists() {
+            return Ok(Self::default());
+        }
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text).map_err(|error| {
+            Error::internal(format!("the configuration {} is not usable", path.display()))
+                .because(error)
+        })
+    }
+}
+
+/// The key in the variable `name`; an unset or empty variable means none, as in PocketBase.
+fn encryption_key(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(key) if key.is_empty() => Ok(None),
+        Ok(key) if matches!(key.len(), 16 | 24 | 32) => Ok(Some(key)),
+        Ok(key) => Err(Error::internal(format!("{name} holds a key of {} bytes", key.len()))
+            .hint("the settings' key has 32 characters")),
+        Err(_) => Ok(None),
+    }
+}
+
+/// `host:port`; a host name is looked up, a bare `:port` means every address.
+fn address(text: &str) -> Result<SocketAddr> {
+    use std::net::ToSocketAddrs;
+    let full = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    full.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
+        Error::new(Kind::Invalid(Vec::new()), format!("{text:?} is not an address to listen on"))
+            .hint("give --http as HOST:PORT, for example 127.0.0.1:8090")
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).with_context(|| format!("{} is no usable path", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(options: &ServeOptions, file: &str) -> Result<Config> {
+        Config::resolve(options, toml::from_str(file).expect("a file"))
+    }
+
+    #[test]
+    fn defaults_are_pocketbase_s() {
+        let config = resolve(&ServeOptions::default(), "").expect("defaults");
+        assert_eq!(config.http.to_string(), "127.0.0.1:8090");
+        assert!(config.data.root().ends_with("pb_data") && config.data.root().is_absolute());
+        assert!(config.login_throttle);
+        assert_eq!(config.create_wait, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let mut options = ServeOptions::default();
+        let file = "http = '127.0.0.1:1'\ndir = '/a'\ncreate_wait = 5\nlogin_throttle = false";
+        let config = resolve(&options, file).expect("from the file");
+        assert_eq!((config.http.port(), config.data.root()), (1, Path::new("/a")));
+        assert!(!config.login_throttle);
+        options.http = Some(":2".to_owned());
+        options.folder.dir = Some("/b".into());
+        options.folder.state = Some("/s".into());
+        let config = resolve(&options, file).expect("from the flags");
+        assert_eq!(config.http.to_string(), "0.0.0.0:2");
+        assert_eq!(config.data, DataDir::new("/b", Some("/s".into())));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        let options = ServeOptions { http: Some("nonsense".to_owned()), ..Default::default() };
+        assert!(resolve(&options, "").expect_err("bad").full().contains("nonsense"));
+        assert!(toml::from_str::<FileOptions>("htp = 'x'").is_err());
+    }
+}

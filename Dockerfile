@@ -1,0 +1,17 @@
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked
+
+FROM debian:bookworm-slim
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --home-dir /data --create-home pocketvault
+COPY --from=build /build/target/release/pocketvault /usr/local/bin/pocketvault
+USER pocketvault
+WORKDIR /data
+VOLUME /data
+EXPOSE 8090
+ENTRYPOINT ["pocketvault"]
+CMD ["serve", "--http", "0.0.0.0:8090", "--dir", "/data/pb_data"]
