@@ -1,1 +1,9 @@
 //! To be written.
+
+pub mod bind;
+pub mod body;
+pub mod media;
+pub mod multipart;
+pub mod query;
+pub mod strict;
+pub mod xml;
