@@ -184,7 +184,7 @@ fn flag(text: &str) -> Result<bool, BodyError> {
 }
 
 /// Go's integer literals: `0x`, `0o`, `0b`, a leading 0 for octal, `_` between digits.
-fn go_integer(text: &str) -> Option<i64> {
+pub(super) fn go_integer(text: &str) -> Option<i64> {
     let (sign, digits) = match text.as_bytes().first()? {
         b'-' => ("-", &text[1..]),
         b'+' => ("", &text[1..]),

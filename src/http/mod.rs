@@ -2,6 +2,9 @@
 
 pub mod bind;
 pub mod body;
+pub mod excerpt;
+pub mod fields;
+pub mod json;
 pub mod media;
 pub mod multipart;
 pub mod query;
