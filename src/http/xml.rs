@@ -51,7 +51,7 @@ pub fn root(text: &[u8]) -> Result<Element, BodyError> {
             }
             Event::GeneralRef(name) => {
                 let character = name.resolve_char_ref().map_err(|_| BROKEN)?;
-                let character = match (character, name.as_ref()) {
+                let character = match (character, &name[..]) {
                     (Some(character), _) => character,
                     (None, b"amp") => '&',
                     (None, b"lt") => '<',
