@@ -239,9 +239,10 @@ where
 
 static UNIQUE_INDEX: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant pattern, compiled by a test")]
-    Regex::new(
-        r"(?is)^\s*create\s+unique\s+index\s+.*?\son\s+\S+?\s*\(\s*([^\s,()]+)(?:\s+collate\s+(\w+))?(?:\s+(?:asc|desc))?\s*\)",
-    )
+    Regex::new(concat!(
+        r"(?is)^\s*create\s+unique\s+index\s+.*?\son\s+\S+?\s*\(\s*([^\s,()]+)",
+        r"(?:\s+collate\s+(\w+))?(?:\s+(?:asc|desc))?\s*\)",
+    ))
     .expect("a valid pattern")
 });
 
