@@ -11,6 +11,7 @@ use rand::RngExt;
 
 use crate::backup::PARTIAL_SUFFIX;
 use crate::error::{Context, Error, Kind, Result};
+use crate::failpoint;
 
 /// Whether a commit may replace what has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,12 +45,15 @@ impl PartialFile {
         }
         let unique: u64 = rand::rng().random();
         let path = target.with_file_name(format!("{stem}.{unique:016x}{PARTIAL_SUFFIX}"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode_private()
-            .open(&path)
+        let file = failpoint::hit("create", &[&path])
+            .and_then(|()| {
+                OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .mode_private()
+                    .open(&path)
+            })
             .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { file: Some(file), path, target: target.to_owned(), committed: false })
     }
@@ -74,12 +78,15 @@ impl PartialFile {
     /// the disk. Nothing is left under the target's name then, nor the temporary file.
     pub fn commit(mut self, how: Commit) -> Result<()> {
         if let Some(file) = self.file.take() {
-            file.sync_all().with_context(|| format!("cannot sync {}", self.path.display()))?;
+            failpoint::hit("fsync", &[&self.path])
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("cannot sync {}", self.path.display()))?;
         }
         let target = self.target.display().to_string();
         match how {
             Commit::Replace => {
-                fs::rename(&self.path, &self.target)
+                failpoint::hit("replace", &[&self.path, &self.target])
+                    .and_then(|()| fs::rename(&self.path, &self.target))
                     .with_context(|| format!("cannot name {target}"))?;
             }
             Commit::Create => rename_new(&self.path, &self.target)?,
@@ -106,6 +113,8 @@ impl Drop for PartialFile {
 pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     let taken = || Error::new(Kind::Exists, format!("{} exists already", to.display()));
+    failpoint::hit("rename", &[from, to])
+        .with_context(|| format!("cannot name {}", to.display()))?;
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::EXIST) => Err(taken()),
@@ -127,9 +136,8 @@ pub fn rename_new(from: &Path, to: &Path) -> Result<()> {
 /// A fault of the disk; the old content is still there then.
 pub fn write_durably(target: &Path, bytes: &[u8]) -> Result<()> {
     let mut partial = PartialFile::create(target)?;
-    partial
-        .file()?
-        .write_all(bytes)
+    failpoint::hit("write", &[partial.path()])
+        .and_then(|()| partial.file()?.write_all(bytes))
         .with_context(|| format!("cannot write {}", target.display()))?;
     partial.commit(Commit::Replace)
 }
@@ -145,7 +153,7 @@ pub fn create_dir_durably(path: &Path) -> Result<()> {
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_dir_durably(parent)?;
     }
-    match fs::create_dir(path) {
+    match failpoint::hit("mkdir", &[path]).and_then(|()| fs::create_dir(path)) {
         Ok(()) => sync_parent(path),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot create {}", path.display())),
@@ -157,8 +165,8 @@ pub fn create_dir_durably(path: &Path) -> Result<()> {
 /// # Errors
 /// The folder cannot be opened or synced.
 pub fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
+    failpoint::hit("fsync-dir", &[path])
+        .and_then(|()| File::open(path)?.sync_all())
         .with_context(|| format!("cannot sync the folder {}", path.display()))
 }
 

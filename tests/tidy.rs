@@ -38,6 +38,7 @@ const LAYERS: &[Layer] = &[
             "config",
             "cron",
             "clock",
+            "failpoint",
             "fsx",
             "database",
             "telemetry",

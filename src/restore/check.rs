@@ -1,0 +1,240 @@
+//! Checks a staged database and folds its write-ahead log into it.
+//!
+//! It opens staged copies only, never the live files. What it reads came from outside, so the
+//! file is distrusted: no hot journals, no functions in its schema, tables that are tables.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row};
+
+use crate::control::Control;
+use crate::data_dir::{AUXILIARY_DB, DATA_DB};
+use crate::error::{Context, Error, Kind, Result};
+use crate::restore::disk;
+
+/// The first bytes of every SQLite database.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Tables without which neither PocketBase nor we can start or let anybody in.
+const TABLES: [&str; 3] = ["_collections", "_params", "_superusers"];
+/// The account that PocketBase's installer makes; nobody knows its password.
+const INSTALLER: &str = "__pbinstaller@example.com";
+/// How many faults `integrity_check` words before it stops.
+const FAULTS_MAX: u32 = 5;
+
+/// What the check of a staged `pb_data` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Superusers with a password: those who can log in afterwards. At least one.
+    pub superusers: u64,
+    /// Rows that point to rows which do not exist. PocketBase declares no foreign keys itself,
+    /// so these are the application's own and no reason to refuse.
+    pub foreign_key_violations: u64,
+    /// Whether the archive brought its logs; without them they begin anew.
+    pub has_auxiliary: bool,
+}
+
+/// Checks the databases of a staged folder. Afterwards they are single, synced files.
+///
+/// # Errors
+/// [`Kind::Corrupt`] with the reason why this data would not serve.
+pub(super) fn check(staged: &Path, control: &Control) -> Result<Report> {
+    let data_db = staged.join(DATA_DB);
+    let auxiliary_db = staged.join(AUXILIARY_DB);
+    require_database(&data_db)?;
+    let has_auxiliary = disk::exists(&auxiliary_db)?;
+    if has_auxiliary {
+        require_database(&auxiliary_db)?;
+    }
+    for database in [&data_db, &auxiliary_db] {
+        drop_index_and_refuse_journal(database)?;
+    }
+    control.check()?;
+    let mut report = inspect(&data_db, &auxiliary_db, has_auxiliary)?;
+    report.has_auxiliary = has_auxiliary;
+    for database in [&data_db, &auxiliary_db] {
+        require_folded(database)?;
+    }
+    disk::sync_file(&data_db)?;
+    if has_auxiliary {
+        disk::sync_file(&auxiliary_db)?;
+    }
+    Ok(report)
+}
+
+/// A regular, non-empty file that begins like a database.
+fn require_database(path: &Path) -> Result<()> {
+    let name = file_name(path);
+    let metadata = match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(corrupt(format!("The archive has no {name}.")));
+        }
+        other => other.with_context(|| format!("cannot look at {}", path.display()))?,
+    };
+    if !metadata.is_file() {
+        return Err(corrupt(format!("The archive's {name} is not a regular file.")));
+    }
+    let mut first = Vec::with_capacity(MAGIC.len());
+    File::open(path)
+        .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut first))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    if first != MAGIC {
+        return Err(corrupt(format!("The archive's {name} is not a SQLite database.")));
+    }
+    Ok(())
+}
+
+/// The `-shm` is only an index of the `-wal` and is made anew. A rollback journal is refused:
+/// PocketBase never leaves one, and a forged one can name a file anywhere for SQLite to delete.
+fn drop_index_and_refuse_journal(database: &Path) -> Result<()> {
+    disk::remove_tree(&side_file(database, "-shm"))?;
+    let journal = side_file(database, "-journal");
+    if disk::exists(&journal)? {
+        let name = file_name(&journal);
+        return Err(corrupt(format!("The archive holds a rollback journal ({name}).")));
+    }
+    let wal = side_file(database, "-wal");
+    if disk::exists(&wal)? && !(wal.is_file() && disk::exists(database)?) {
+        let name = file_name(&wal);
+        return Err(corrupt(format!("The archive's {name} belongs to no database.")));
+    }
+    Ok(())
+}
+
+/// Runs the statements on a thread and a runtime of their own, so that this blocking code may
+/// be called from anywhere.
+fn inspect(data_db: &Path, auxiliary_db: &Path, has_auxiliary: bool) -> Result<Report> {
+    let work = || -> Result<Report> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        runtime.block_on(async {
+            let report = inspect_data(data_db).await?;
+            if has_auxiliary {
+                let mut auxiliary = open(auxiliary_db).await?;
+                require_integrity(&mut auxiliary, AUXILIARY_DB).await?;
+                fold(auxiliary, AUXILIARY_DB).await?;
+            }
+            Ok(report)
+        })
+    };
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|_| Err(Error::internal("the check of the staged databases panicked")))
+}
+
+async fn inspect_data(path: &Path) -> Result<Report> {
+    let mut data = open(path).await?;
+    require_integrity(&mut data, DATA_DB).await?;
+    require_tables(&mut data).await?;
+    let superusers: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM _superusers WHERE email NOT IN ('', ?) AND password != ''",
+    )
+    .bind(INSTALLER)
+    .fetch_one(&mut data)
+    .await
+    .map_err(|error| unusable(DATA_DB, error))?;
+    if superusers == 0 {
+        return Err(corrupt("The archive's data.db has no superuser who could log in.".into()));
+    }
+    let foreign: i64 = sqlx::query_scalar("SELECT count(*) FROM pragma_foreign_key_check")
+        .fetch_one(&mut data)
+        .await
+        .map_err(|error| unusable(DATA_DB, error))?;
+    fold(data, DATA_DB).await?;
+    Ok(Report {
+        superusers: superusers.unsigned_abs(),
+        foreign_key_violations: foreign.unsigned_abs(),
+        has_auxiliary: false,
+    })
+}
+
+async fn open(path: &Path) -> Result<SqliteConnection> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .pragma("trusted_schema", "OFF")
+        .pragma("cell_size_check", "ON")
+        .connect()
+        .await
+        .map_err(|error| unusable(&file_name(path), error))
+}
+
+async fn require_integrity(connection: &mut SqliteConnection, name: &str) -> Result<()> {
+    let sql = format!("PRAGMA integrity_check({FAULTS_MAX})");
+    let rows: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .fetch_all(connection)
+        .await
+        .map_err(|error| unusable(name, error))?;
+    if rows == ["ok"] {
+        return Ok(());
+    }
+    Err(corrupt(format!("The archive's {name} is damaged: {}.", rows.join("; "))))
+}
+
+async fn require_tables(connection: &mut SqliteConnection) -> Result<()> {
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
+            .fetch_all(connection)
+            .await
+            .map_err(|error| unusable(DATA_DB, error))?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    let Some(missing) = TABLES.into_iter().find(|name| !has(name)) else { return Ok(()) };
+    let error = corrupt(format!("The archive's data.db is not PocketBase's: no {missing} table."));
+    Err(if has("_admins") {
+        error.hint("this data was written by PocketBase before 0.23; let a newer one upgrade it")
+    } else {
+        error
+    })
+}
+
+/// Moves what the write-ahead log holds into the database, and closes it, which removes the log.
+async fn fold(mut connection: SqliteConnection, name: &str) -> Result<()> {
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| unusable(name, error))?;
+    if row.try_get::<i64, _>(0).unwrap_or(1) != 0 {
+        return Err(Error::internal(format!("the staged {name} is open elsewhere")));
+    }
+    connection.close().await.map_err(|error| unusable(name, error))
+}
+
+fn require_folded(database: &Path) -> Result<()> {
+    for suffix in ["-wal", "-shm"] {
+        let path = side_file(database, suffix);
+        let left = std::fs::metadata(&path).map(|metadata| metadata.len());
+        match left {
+            Ok(bytes) if bytes > 0 && suffix == "-wal" => {
+                return Err(Error::internal(format!("{} was not folded in", path.display())));
+            }
+            Ok(_) => disk::remove_tree(&path)?,
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn side_file(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn corrupt(message: String) -> Error {
+    Error::new(Kind::Corrupt, message)
+}
+
+/// What SQLite says about a staged file is about the archive, except when our disk is full.
+fn unusable(name: &str, error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|inner| inner.code());
+    // SQLITE_FULL.
+    let kind = if code.as_deref() == Some("13") { Kind::NoSpace } else { Kind::Corrupt };
+    Error::new(kind, format!("The archive's {name} cannot be used: {error}.")).because(error)
+}

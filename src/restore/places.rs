@@ -1,0 +1,160 @@
+//! Which folders of `pb_data` a swap works in, and whether it can.
+//!
+//! A mount point cannot be renamed, and nothing can be renamed across one. So each folder that
+//! is a mount point, or holds one, stays where it is and its children are swapped one by one,
+//! from and to a bay inside itself. What cannot work is refused here, before anything moves.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+use crate::data_dir::{DataDir, STATE, is_restored};
+use crate::error::{Context, Error, Kind, Result};
+use crate::restore::disk;
+use crate::restore::journal::{Name, bay};
+
+/// Where Linux tells what is mounted for us.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// The places of a folder, `pb_data` itself first, parents before children.
+///
+/// # Errors
+/// [`Kind::Unavailable`] with the reason when a single file, or the state folder inside
+/// `pb_data`, is a mount of its own.
+pub(super) fn survey(data: &DataDir) -> Result<Vec<Name>> {
+    let root = std::fs::canonicalize(data.root())
+        .with_context(|| format!("cannot find {}", data.root().display()))?;
+    // Without the list (not on Linux, or no /proc) mounts are still found by `check`, and
+    // refused instead of worked around.
+    let listed = disk::read(Path::new(MOUNTS))?.unwrap_or_default();
+    let mut places = vec![Name::root()];
+    for mount in below(&root, &listed) {
+        let first = mount.iter().next().unwrap_or_default();
+        if first == STATE {
+            return Err(refused(&mount, "is a mount of its own").hint(
+                "mount that volume outside of pb_data and name it with --state: a restore is \
+                 swapped in by renaming, which does not work across mounts",
+            ));
+        }
+        if !is_restored(&first.to_string_lossy()) {
+            continue;
+        }
+        if !disk::is_dir(&data.root().join(&mount))? {
+            return Err(refused(&mount, "is a single file that is mounted on its own")
+                .hint("mount its folder instead: a mounted file cannot be replaced"));
+        }
+        places.extend(
+            mount
+                .ancestors()
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(|path| Name(path.as_os_str().to_owned())),
+        );
+    }
+    places.sort();
+    places.dedup();
+    Ok(places)
+}
+
+/// Makes the bay of each place for the restore `id`, and makes sure that renaming between the
+/// place and its bay works.
+///
+/// # Errors
+/// [`Kind::Unavailable`] with the reason: read-only, no permission, another file system.
+pub(super) fn open_bays(data: &DataDir, places: &[Name], id: &str) -> Result<()> {
+    for place in places {
+        let folder = bay(data, place).join(id);
+        disk::create_dir(&folder).map_err(|error| {
+            let live = data.root().join(place.as_path());
+            match error.kind() {
+                Kind::NoSpace => error,
+                _ => Error::new(Kind::Unavailable, format!("cannot write to {}", live.display()))
+                    .hint("a restore replaces what is in this folder and must be able to write")
+                    .because(error),
+            }
+        })?;
+        check(&data.root().join(place.as_path()), &folder)?;
+    }
+    Ok(())
+}
+
+/// The kernel refuses a rename exactly between different mounts.
+fn check(live: &Path, folder: &Path) -> Result<()> {
+    let mount = |path: &Path| -> Result<(u64, u32, u32)> {
+        let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+            .map_err(std::io::Error::from)
+            .with_context(|| format!("cannot look at {}", path.display()))?;
+        Ok((stat.stx_mnt_id, stat.stx_dev_major, stat.stx_dev_minor))
+    };
+    if mount(live)? == mount(folder)? {
+        return Ok(());
+    }
+    Err(refused(folder, "lies on another file system than the data it shall replace"))
+}
+
+fn refused(path: &Path, why: &str) -> Error {
+    Error::new(Kind::Unavailable, format!("A restore cannot work here: {} {why}.", path.display()))
+}
+
+/// The mount points strictly below `root`, relative to it.
+fn below(root: &Path, mountinfo: &[u8]) -> Vec<PathBuf> {
+    mountinfo
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
+        .filter_map(|path| path.strip_prefix(root).map(Path::to_owned).ok())
+        .filter(|path| !path.as_os_str().as_bytes().is_empty())
+        .collect()
+}
+
+/// The kernel writes blanks, tabs, line feeds and backslashes as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| {
+            let text = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(text, 8).ok()
+        });
+        match octal {
+            Some(value) => {
+                out.push(value);
+                rest = &tail[3..];
+            }
+            None => {
+                out.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_below_a_folder_are_read_from_the_kernel_s_list() {
+        let list = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
+            30 22 0:5 / /pb\\040data rw - tmpfs x rw\n\
+            31 30 0:6 / /pb\\040data/storage rw shared:3 - tmpfs x rw\n\
+            32 30 0:6 / /pb\\040data/storage/a\\134b rw - tmpfs x rw\n\
+            33 22 0:7 / /pb\\040data2/storage rw - tmpfs x rw\n";
+        let found = below(Path::new("/pb data"), list);
+        assert_eq!(found, [Path::new("storage"), Path::new("storage/a\\b")]);
+        assert!(below(Path::new("/elsewhere"), list).is_empty());
+    }
+
+    #[test]
+    fn a_folder_without_mounts_is_one_place() {
+        let dir = tempfile::tempdir().expect("a folder");
+        std::fs::create_dir_all(dir.path().join("storage/x")).expect("made");
+        let data = DataDir::new(dir.path(), None);
+        let places = survey(&data).expect("surveyed");
+        assert_eq!(places, [Name::root()]);
+        open_bays(&data, &places, "r1").expect("opened");
+        assert!(dir.path().join(".pocketvault/restore/r1").is_dir());
+    }
+}
