@@ -147,9 +147,9 @@ fn field(text: &str, min: i64, max: i64) -> Result<u64, ParseError> {
     let mut set = 0;
     for part in text.split(',') {
         let pieces: Vec<&str> = part.split('/').collect();
-        let (range, step) = match pieces.as_slice() {
-            &[range] => (range, 1),
-            &[range, step] => (range, step_of(step, max)?),
+        let (range, step) = match *pieces.as_slice() {
+            [range] => (range, 1),
+            [range, step] => (range, step_of(step, max)?),
             _ => {
                 return error("invalid segment step format - must be in the format */n or 1-30/n");
             }
@@ -179,8 +179,8 @@ fn range_of(text: &str, step: i64, min: i64, max: i64) -> Result<(i64, i64), Par
         return Ok((min, max));
     }
     let ends: Vec<&str> = text.split('-').collect();
-    match ends.as_slice() {
-        &[single] => {
+    match *ends.as_slice() {
+        [single] => {
             if step != 1 {
                 return error(
                     "invalid segment step - step > 1 could be used only with the wildcard or \
@@ -195,7 +195,7 @@ fn range_of(text: &str, step: i64, min: i64, max: i64) -> Result<(i64, i64), Par
             }
             Ok((n, n))
         }
-        &[first, last] => {
+        [first, last] => {
             let first = number(first)?;
             if !(min..=max).contains(&first) {
                 return error(format!(
