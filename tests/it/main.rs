@@ -1,0 +1,10 @@
+//! Behaviour of the whole program: real server processes on 127.0.0.1, spoken to over plain
+//! sockets. One binary, so that it is linked once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod archives;
+#[allow(dead_code, reason = "the hostile suite will use all of it")]
+mod harness;
+mod raw;
+mod wire;
