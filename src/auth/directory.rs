@@ -144,7 +144,7 @@ impl Directory {
     }
 }
 
-fn key(identity: &Identity, kind: TokenKind) -> Result<Vec<u8>> {
+pub(super) fn key(identity: &Identity, kind: TokenKind) -> Result<Vec<u8>> {
     let options = identity.options()?;
     let secret = match kind {
         TokenKind::Auth => &options.auth_token.secret,

@@ -128,7 +128,7 @@ pub fn signing_key(token_key: &str, secret: &str) -> Vec<u8> {
     [token_key.as_bytes(), secret.as_bytes()].concat()
 }
 
-fn sign_raw(header: &str, body: &str, key: &[u8]) -> String {
+pub(super) fn sign_raw(header: &str, body: &str, key: &[u8]) -> String {
     let mut token = URL_SAFE_NO_PAD.encode(header);
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(body, &mut token);

@@ -14,6 +14,8 @@ pub mod mfa;
 pub mod origins;
 pub mod otp;
 pub mod password;
+#[cfg(test)]
+mod peer;
 mod random;
 pub mod record;
 pub mod superusers;
