@@ -34,6 +34,8 @@ pub enum Kind {
     NotFound,
     /// Not enough room on a disk or in a quota.
     NoSpace,
+    /// Too often; ask again after a while.
+    Throttled,
     /// No valid credentials.
     Unauthenticated,
     /// Something we depend on does not answer.

@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`database`] [`telemetry`] |
+//! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`database`] [`occupants`] [`telemetry`] |
 //! | L1 adapters | [`source`] [`archive`] [`storage`] [`auth`] [`settings`] |
 //! | L2 restore | [`restore`] |
 //! | L3 vault | [`vault`] |
@@ -23,6 +23,7 @@ pub mod database;
 pub mod error;
 pub mod failpoint;
 pub mod fsx;
+pub mod occupants;
 pub mod telemetry;
 
 pub mod archive;

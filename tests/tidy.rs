@@ -40,6 +40,7 @@ const LAYERS: &[Layer] = &[
             "clock",
             "failpoint",
             "fsx",
+            "occupants",
             "database",
             "telemetry",
         ],

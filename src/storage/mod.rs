@@ -1,6 +1,7 @@
 //! Where backups are kept: one trait, its implementations, and nothing about who asks.
 
 mod local;
+mod s3;
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use crate::backup::{Backup, Key};
 use crate::error::Result;
 
 pub use local::LocalStorage;
+pub use s3::{S3Options, S3Storage, test_s3};
 
 /// The bytes of an archive on their way; an error inside it aborts whatever consumes it.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
