@@ -6,6 +6,7 @@
 
 pub mod addresses;
 mod formats;
+pub mod limits;
 mod merge;
 mod rules;
 mod seal;
