@@ -8,7 +8,7 @@
 //! | `POCKETVAULT_CRASH_AT=N` | SIGKILL to this process just before call N |
 //! | `POCKETVAULT_FAIL_AT=N:ENOSPC` (or `:EIO`) | call N fails with that error |
 //! | `POCKETVAULT_FAIL_AT=N+:ENOSPC` | call N and all later ones fail |
-//! | `POCKETVAULT_TRACE=FILE` | one line per call in FILE |
+//! | `POCKETVAULT_TRACE=FILE` | one line per call in FILE; what call N replaces, in FILE.N |
 //!
 //! Release builds without the feature `failpoints` contain none of it.
 
@@ -88,12 +88,18 @@ mod armed {
             return Err(fail.error.into());
         }
         match &plan.trace {
-            Some(file) => trace(file, call, paths),
+            Some(file) => trace(file, number, call, paths),
             None => Ok(()),
         }
     }
 
-    fn trace(file: &Path, call: &str, paths: &[&Path]) -> io::Result<()> {
+    fn trace(file: &Path, number: u64, call: &str, paths: &[&Path]) -> io::Result<()> {
+        if let ("replace", [_, target]) = (call, paths)
+            && target.exists()
+        {
+            // What a power cut could bring back.
+            std::fs::copy(target, file.with_extension(number.to_string()))?;
+        }
         let mut line = call.to_owned();
         for path in paths {
             line.push('\t');

@@ -12,8 +12,15 @@ use std::path::Path;
 use pocketvault::failpoint;
 use pocketvault::restore::{self, Phase, Recovery};
 
+use ground::Ground;
 use scene::{Act, Ending, Scene, clock, data};
 
+#[path = "crash/ground.rs"]
+mod ground;
+#[path = "crash/mounted.rs"]
+mod mounted;
+#[path = "crash/power.rs"]
+mod power;
 #[path = "crash/restart.rs"]
 mod restart;
 #[path = "crash/scene.rs"]
@@ -31,38 +38,38 @@ fn child() {
 
 #[test]
 fn a_restore_killed_at_any_call_leaves_the_old_or_the_new_data() {
-    every_call(Act::Restore, "POCKETVAULT_CRASH_AT", "");
+    every_call(Ground::Plain, Act::Restore, "POCKETVAULT_CRASH_AT", "");
 }
 
 #[test]
 fn a_roll_back_killed_at_any_call_leaves_the_old_or_the_new_data() {
-    every_call(Act::RollBack, "POCKETVAULT_CRASH_AT", "");
+    every_call(Ground::Plain, Act::RollBack, "POCKETVAULT_CRASH_AT", "");
 }
 
 #[test]
 fn an_undo_killed_at_any_call_leaves_the_old_or_the_new_data() {
-    every_call(Act::Undo, "POCKETVAULT_CRASH_AT", "");
+    every_call(Ground::Plain, Act::Undo, "POCKETVAULT_CRASH_AT", "");
 }
 
 #[test]
 fn a_restore_survives_an_error_of_any_call() {
-    every_call(Act::Restore, "POCKETVAULT_FAIL_AT", ":EIO");
-    every_call(Act::Restore, "POCKETVAULT_FAIL_AT", ":ENOSPC");
-    every_call(Act::Restore, "POCKETVAULT_FAIL_AT", "+:ENOSPC");
+    every_call(Ground::Plain, Act::Restore, "POCKETVAULT_FAIL_AT", ":EIO");
+    every_call(Ground::Plain, Act::Restore, "POCKETVAULT_FAIL_AT", ":ENOSPC");
+    every_call(Ground::Plain, Act::Restore, "POCKETVAULT_FAIL_AT", "+:ENOSPC");
 }
 
 #[test]
 fn a_roll_back_and_an_undo_survive_an_error_of_any_call() {
     for act in [Act::RollBack, Act::Undo] {
-        every_call(act, "POCKETVAULT_FAIL_AT", ":EIO");
-        every_call(act, "POCKETVAULT_FAIL_AT", "+:ENOSPC");
+        every_call(Ground::Plain, act, "POCKETVAULT_FAIL_AT", ":EIO");
+        every_call(Ground::Plain, act, "POCKETVAULT_FAIL_AT", "+:ENOSPC");
     }
 }
 
 /// Dies once in the restore, and then again in the recovery from that.
 #[test]
 fn a_recovery_that_is_killed_too_leaves_the_old_or_the_new_data() {
-    let Some(scene) = Scene::new() else { return };
+    let Some(scene) = Scene::new(Ground::Plain) else { return };
     let calls = scene.calls(Act::Restore);
     let points = scene.in_parallel(calls, |first, scene| {
         let root = scene.fresh(Act::Restore);
@@ -77,7 +84,7 @@ fn a_recovery_that_is_killed_too_leaves_the_old_or_the_new_data() {
 
 #[test]
 fn data_that_kills_its_server_twice_is_rolled_back_and_stays_so() {
-    let Some(scene) = Scene::new() else { return };
+    let Some(scene) = Scene::new(Ground::Plain) else { return };
     let root = scene.fresh(Act::RollBack);
     let data = data(root.path());
     // The first hand-over was in the making of the scene; its process "died" without a verdict.
@@ -94,8 +101,8 @@ fn data_that_kills_its_server_twice_is_rolled_back_and_stays_so() {
 }
 
 /// Plays `act` once for each call that it makes, with `variable` set to that call's number.
-fn every_call(act: Act, variable: &str, suffix: &str) {
-    let Some(scene) = Scene::new() else { return };
+fn every_call(ground: Ground, act: Act, variable: &str, suffix: &str) {
+    let Some(scene) = Scene::new(ground) else { return };
     let calls = scene.calls(act);
     assert!(calls > 30, "only {calls} calls were counted");
     let points = scene.in_parallel(calls, |number, scene| {
@@ -109,5 +116,5 @@ fn every_call(act: Act, variable: &str, suffix: &str) {
         }
         scene.must_be_whole(root.path(), &format!("{act:?} with {variable}={value}"));
     });
-    println!("{act:?} with {variable}=N{suffix}: {points} points");
+    println!("{ground:?} {act:?} with {variable}=N{suffix}: {points} points");
 }

@@ -79,18 +79,22 @@ pub(super) fn open_bays(data: &DataDir, places: &[Name], id: &str) -> Result<()>
     Ok(())
 }
 
-/// The kernel refuses a rename exactly between different mounts.
 fn check(live: &Path, folder: &Path) -> Result<()> {
+    if renames_between(live, folder)? {
+        return Ok(());
+    }
+    Err(refused(folder, "lies on another file system than the data it shall replace"))
+}
+
+/// The kernel refuses a rename exactly between different mounts.
+pub(super) fn renames_between(one: &Path, other: &Path) -> Result<bool> {
     let mount = |path: &Path| -> Result<(u64, u32, u32)> {
         let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
             .map_err(std::io::Error::from)
             .with_context(|| format!("cannot look at {}", path.display()))?;
         Ok((stat.stx_mnt_id, stat.stx_dev_major, stat.stx_dev_minor))
     };
-    if mount(live)? == mount(folder)? {
-        return Ok(());
-    }
-    Err(refused(folder, "lies on another file system than the data it shall replace"))
+    Ok(mount(one)? == mount(other)?)
 }
 
 fn refused(path: &Path, why: &str) -> Error {

@@ -199,7 +199,9 @@ fn distribute(data: &DataDir, dirs: &[Name], dir: &Name, shelf: &Shelf) -> Resul
             let message = format!("The archive's {shown} is a file, here it is a mounted folder.");
             return Err(Error::new(Kind::Corrupt, message));
         }
-        require_room(data, dir, disk::size_bytes(&from)?)?;
+        if !places::renames_between(&from, &to)? {
+            require_room(data, dir, disk::size_bytes(&from)?)?;
+        }
         for name in disk::names(&from)? {
             if !dirs.iter().any(|other| other.as_path() == dir.as_path().join(&name)) {
                 disk::rename_or_copy(&from.join(&name), &to.join(&name))?;

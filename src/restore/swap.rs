@@ -99,12 +99,7 @@ pub(super) fn movable(data: &DataDir, dir: &Name, dirs: &[&Name]) -> Result<Vec<
 /// because the application ran on after the staging.
 fn begin(data: &DataDir, journal: &mut Journal) -> Result<()> {
     for place in &journal.places {
-        let shelf = Journal::shelf(data, &place.dir, &journal.incoming);
-        for name in &place.incoming {
-            if !disk::exists(&shelf.join(name.as_path()))? {
-                return Err(lost(&shelf, name));
-            }
-        }
+        require_all(&Journal::shelf(data, &place.dir, &journal.incoming), &place.incoming)?;
     }
     let mut next = journal.clone();
     for at in 0..next.places.len() {
@@ -115,6 +110,16 @@ fn begin(data: &DataDir, journal: &mut Journal) -> Result<()> {
     }
     next.enter(data, Phase::MovingOut)?;
     *journal = next;
+    Ok(())
+}
+
+/// A volume that is not mounted just now looks like data that is gone.
+fn require_all(shelf: &Path, names: &[Name]) -> Result<()> {
+    for name in names {
+        if !disk::exists(&shelf.join(name.as_path()))? {
+            return Err(lost(shelf, name));
+        }
+    }
     Ok(())
 }
 
@@ -132,6 +137,9 @@ fn settle_untouched(data: &DataDir, journal: &mut Journal, now: DateTime<Utc>) -
 /// The application had the new data open: it may have made side files and others, which belong
 /// to the new data and must not stay beside the old.
 fn relist_and_take_out(data: &DataDir, journal: &mut Journal) -> Result<()> {
+    for place in &journal.places {
+        require_all(&Journal::shelf(data, &place.dir, &journal.outgoing), &place.outgoing)?;
+    }
     let mut next = journal.clone();
     for at in 0..next.places.len() {
         let dirs: Vec<&Name> = journal.places.iter().map(|place| &place.dir).collect();

@@ -13,9 +13,9 @@ use pocketvault::control::Control;
 use pocketvault::data_dir::DataDir;
 use pocketvault::error::Result;
 use pocketvault::restore::{self, Recovery, StageOptions};
-use sqlx::ConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use tempfile::TempDir;
+
+use crate::ground::{Ground, Root, Tree, contains, copy, describe, make_new, make_old, tree};
 
 /// What the child does.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,15 +39,18 @@ pub(crate) enum Ending {
     Said(String),
 }
 
-/// Every file with its bytes, every folder without.
-type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
-
 /// Prepared folders, and what they must look like afterwards.
 pub(crate) struct Scene {
-    home: TempDir,
+    ground: Ground,
+    /// In the order in which an act's number finds its own.
+    stages: [(Act, Root); 3],
     old: Tree,
     new: Tree,
+    home: TempDir,
 }
+
+/// What the application writes beside the new data before it fails.
+const MARKS: [&str; 3] = ["data.db-wal", "data.db-shm", "made_by_the_application"];
 
 pub(crate) fn clock() -> Clock {
     Clock::fixed("2026-11-21T09:00:00Z".parse().unwrap())
@@ -88,7 +91,7 @@ impl Act {
 
 impl Scene {
     /// `None`, said aloud, in builds without fail points.
-    pub(crate) fn new() -> Option<Self> {
+    pub(crate) fn new(ground: Ground) -> Option<Self> {
         if pocketvault::failpoint::calls().is_none() {
             println!("SKIPPED: this build has no fail points (feature `failpoints`)");
             return None;
@@ -100,34 +103,40 @@ impl Scene {
         } else {
             tempfile::tempdir().unwrap()
         };
-        let before = home.path().join("Restore");
-        make_old(&before.join("pb_data"));
-        make_new(&before.join("archive"));
-        let old = tree(&before.join("pb_data"));
+        let root = || Root::new(home.path(), ground);
+        let (before, swapped, proven) = (root(), root(), root());
+        make_old(&before.path().join("pb_data"));
+        make_new(&before.path().join("archive"));
+        let old = tree(&before.path().join("pb_data"));
 
-        let swapped = home.path().join("RollBack");
-        copy(&before, &swapped);
-        stage(&data(&swapped), &swapped.join("archive")).unwrap();
-        let recovery = restore::recover(&data(&swapped), &clock()).unwrap();
+        copy(before.path(), swapped.path());
+        stage(&data(swapped.path()), &swapped.path().join("archive")).unwrap();
+        let recovery = restore::recover(&data(swapped.path()), &clock()).unwrap();
         assert!(matches!(recovery, Recovery::Swapped { attempt: 1, .. }), "{recovery:?}");
-        let new = tree(&swapped.join("pb_data"));
+        let new = tree(&swapped.path().join("pb_data"));
 
-        let proven = home.path().join("Undo");
-        copy(&swapped, &proven);
-        restore::prove(&data(&proven), &clock()).unwrap();
-        // The application left its mark before it failed.
-        for name in ["data.db-wal", "data.db-shm", "made_by_the_application"] {
-            fs::write(swapped.join("pb_data").join(name), name).unwrap();
+        copy(swapped.path(), proven.path());
+        restore::prove(&data(proven.path()), &clock()).unwrap();
+        for name in MARKS {
+            fs::write(swapped.path().join("pb_data").join(name), name).unwrap();
         }
         assert_ne!(old, new);
-        Some(Self { home, old, new })
+        let stages = [(Act::Restore, before), (Act::RollBack, swapped), (Act::Undo, proven)];
+        Some(Self { ground, stages, old, new, home })
     }
 
     /// A copy of the folder in which an act begins.
-    pub(crate) fn fresh(&self, act: Act) -> TempDir {
-        let root = tempfile::tempdir_in(self.home.path()).unwrap();
-        copy(&self.home.path().join(format!("{act:?}")), root.path());
+    pub(crate) fn fresh(&self, act: Act) -> Root {
+        let (_, template) = self.stages.iter().find(|(stage, _)| *stage == act).unwrap();
+        let root = Root::new(self.home.path(), self.ground);
+        copy(template.path(), root.path());
         root
+    }
+
+    /// Whether the data of a folder is what the act wanted.
+    pub(crate) fn has_succeeded(&self, act: Act, root: &Path) -> bool {
+        let wanted = if act == Act::Restore { &self.new } else { &self.old };
+        &tree(&root.join("pb_data")) == wanted
     }
 
     /// How many calls the act makes when nothing goes wrong.
@@ -151,6 +160,7 @@ impl Scene {
             .env("CRASH_ROOT", root)
             .env("CRASH_REPORT", &report)
             .env(variable, value)
+            .env("POCKETVAULT_TRACE", root.join("trace"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
@@ -203,8 +213,11 @@ impl Scene {
     fn live(&self, root: &Path, when: &str) -> Tree {
         let mut live = tree(&root.join("pb_data"));
         if live != self.old {
-            // What the application made besides goes wherever the new data goes.
-            live.retain(|path, _| self.new.contains_key(path));
+            // What the application wrote beside the new data may still be there.
+            live.retain(|path, bytes| {
+                let mark = MARKS.iter().find(|mark| Path::new(mark) == path);
+                mark.is_none_or(|mark| bytes.as_deref() != Some(mark.as_bytes()))
+            });
             let is = describe(&live);
             assert!(live == self.new, "{when}: neither old nor new: {is}");
         }
@@ -213,17 +226,22 @@ impl Scene {
 
     /// New data in place means that the old is kept, whole, and nothing else is.
     fn other_must_be_kept(&self, data: &DataDir, live: &Tree, when: &str) {
-        let mut shelves = BTreeMap::new();
-        for id in fs::read_dir(data.restore()).into_iter().flatten() {
-            let id = id.unwrap();
-            if id.file_name() == "journal" {
-                continue;
-            }
-            for shelf in fs::read_dir(id.path()).unwrap() {
-                let shelf = shelf.unwrap();
-                let content = tree(&shelf.path());
-                if !content.is_empty() {
-                    shelves.insert(shelf.path(), content);
+        // Keyed by what lies below a bay, so that the parts of all places come together.
+        let mut shelves = BTreeMap::<PathBuf, Tree>::new();
+        for place in ["", "extra", "extra/inner", "storage"] {
+            let bay = data.root().join(place).join(".pocketvault/restore");
+            let Ok(ids) = fs::read_dir(&bay) else { continue };
+            for id in ids.map(|id| id.unwrap()).filter(|id| id.file_name() != "journal") {
+                for shelf in fs::read_dir(id.path()).unwrap() {
+                    let shelf = shelf.unwrap().path();
+                    let found = tree(&shelf);
+                    if found.is_empty() {
+                        continue;
+                    }
+                    let parts =
+                        shelves.entry(shelf.strip_prefix(&bay).unwrap().to_owned()).or_default();
+                    parts.extend(Path::new(place).ancestors().map(|dir| (dir.to_owned(), None)));
+                    parts.extend(found.into_iter().map(|(p, b)| (Path::new(place).join(p), b)));
                 }
             }
         }
@@ -255,111 +273,4 @@ fn recover_and_prove(data: &DataDir) -> Result<()> {
         restore::prove(data, &clock())?;
     }
     Ok(())
-}
-
-fn contains(content: &Tree, wanted: &Tree) -> bool {
-    // Backups stay where they are in every restore.
-    let mut moved = wanted.iter().filter(|(path, _)| !path.starts_with("backups"));
-    moved.all(|(path, bytes)| content.get(path) == Some(bytes))
-}
-
-fn describe(tree: &Tree) -> String {
-    let line = |(path, bytes): (&PathBuf, &Option<Vec<u8>>)| {
-        format!("{} {:?}", path.display(), bytes.as_ref().map(Vec::len))
-    };
-    tree.iter().map(line).collect::<Vec<_>>().join(", ")
-}
-
-/// Everything below a folder but our own state.
-fn tree(root: &Path) -> Tree {
-    let mut found = Tree::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(folder) = open.pop() {
-        for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let relative = path.strip_prefix(root).unwrap().to_owned();
-            if relative.starts_with(".pocketvault") {
-                continue;
-            }
-            if path.is_dir() {
-                open.push(path);
-                found.insert(relative, None);
-            } else {
-                found.insert(relative, Some(fs::read(&path).unwrap()));
-            }
-        }
-    }
-    found
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// Live data: a write-ahead log with committed rows, uploads, a backup, somebody's extra file.
-fn make_old(root: &Path) {
-    fs::create_dir_all(root.join("storage/c/r")).unwrap();
-    fs::create_dir_all(root.join("backups")).unwrap();
-    fs::create_dir_all(root.join("empty")).unwrap();
-    make_databases(root, "old@example.com", true);
-    fs::write(root.join("storage/c/r/photo.png"), "old photo").unwrap();
-    fs::write(root.join("backups/a.zip"), "a backup").unwrap();
-    fs::write(root.join("only_in_the_old"), "x").unwrap();
-}
-
-/// As an archive of PocketBase: a database whose last rows are in its write-ahead log.
-fn make_new(root: &Path) {
-    fs::create_dir_all(root.join("storage/c/r")).unwrap();
-    make_databases(root, "new@example.com", true);
-    fs::remove_file(root.join("auxiliary.db")).unwrap();
-    fs::write(root.join("storage/c/r/photo.png"), "new photo").unwrap();
-    fs::write(root.join("only_in_the_new"), "y").unwrap();
-}
-
-fn make_databases(root: &Path, email: &str, with_log: bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let path = root.join("data.db");
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal);
-        let mut connection = options.connect().await.unwrap();
-        for sql in [
-            "CREATE TABLE _params (id TEXT PRIMARY KEY, value JSON)",
-            "CREATE TABLE _collections (id TEXT PRIMARY KEY, name TEXT)",
-            "CREATE TABLE _superusers (id TEXT PRIMARY KEY, email TEXT, password TEXT)",
-            "PRAGMA wal_checkpoint(TRUNCATE)",
-        ] {
-            sqlx::query(sql).execute(&mut connection).await.unwrap();
-        }
-        sqlx::query("INSERT INTO _superusers VALUES ('1', ?, 'x')")
-            .bind(email)
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        if with_log {
-            // Copied away while it is open: the row above is in the log only.
-            for name in ["data.db", "data.db-wal", "data.db-shm"] {
-                fs::copy(root.join(name), root.join(format!("{name}.copy"))).unwrap();
-            }
-        }
-        sqlx::Connection::close(connection).await.unwrap();
-    });
-    if with_log {
-        for name in ["data.db", "data.db-wal", "data.db-shm"] {
-            fs::rename(root.join(format!("{name}.copy")), root.join(name)).unwrap();
-        }
-        assert!(fs::metadata(root.join("data.db-wal")).unwrap().len() > 0);
-    }
-    fs::write(root.join("auxiliary.db"), "logs, never opened here").unwrap();
 }
