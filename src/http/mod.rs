@@ -12,5 +12,7 @@ pub mod media;
 pub mod multipart;
 pub mod query;
 pub mod range;
+pub mod sniff;
 pub mod strict;
+pub mod upload;
 pub mod xml;
