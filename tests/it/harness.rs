@@ -1,6 +1,7 @@
 //! A server process of its own for each test, in a folder of its own, and what must hold when
 //! it is over: it stops when told, and nothing is left lying about.
 
+use std::env;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -39,13 +40,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Our server on a fresh folder with one superuser.
+    /// A server on a fresh folder with one superuser: ours, or the program that
+    /// `POCKETVAULT_WIRE_BIN` names.
     pub(crate) fn start() -> Self {
-        Self::start_as(Program::Ours, &[])
-    }
-
-    /// A server with more arguments for `serve`.
-    pub(crate) fn start_as(program: Program, arguments: &[&str]) -> Self {
+        let program = match env::var_os("POCKETVAULT_WIRE_BIN") {
+            Some(path) => Program::Peer(path.into()),
+            None => Program::Ours,
+        };
         let home = tempfile::tempdir().expect("a folder");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pb_data");
         if program == Program::Ours && fixture.is_dir() {
@@ -61,7 +62,6 @@ impl Server {
             .args(["serve", "--http", &http])
             .arg("--dir")
             .arg(home.path().join("pb_data"))
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -80,9 +80,9 @@ impl Server {
         self.home.path().join("pb_data")
     }
 
-    /// Its folder of backups.
-    pub(crate) fn backups(&self) -> PathBuf {
-        self.data_dir().join("backups")
+    /// Whether that program serves.
+    pub(crate) fn is(&self, program: &Program) -> bool {
+        self.program == *program
     }
 
     /// What it printed.
@@ -117,6 +117,13 @@ impl Server {
         response.json()["token"].as_str().expect("a token").to_owned()
     }
 
+    /// Files outside `pb_data` that a request made.
+    pub(crate) fn files_beside(&self) -> Vec<String> {
+        let expected = |path: &Path| path.ends_with("pb_data") || path.ends_with("log");
+        let found = children(self.home.path()).into_iter().filter(|path| !expected(path));
+        found.map(|path| path.display().to_string()).collect()
+    }
+
     /// What a test left behind that a user would stumble over.
     pub(crate) fn leftovers(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -134,11 +141,7 @@ impl Server {
                 }
             }
         }
-        for path in children(self.home.path()) {
-            if !path.ends_with("pb_data") && !path.ends_with("log") {
-                found.push(path.display().to_string());
-            }
-        }
+        found.extend(self.files_beside());
         found
     }
 

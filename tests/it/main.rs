@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod archives;
-#[allow(dead_code, reason = "the hostile suite will use all of it")]
 mod harness;
+mod hostile;
 mod raw;
 mod wire;

@@ -7,7 +7,7 @@ use std::path::Path;
 const BLOCK_BYTES: usize = 1 << 20;
 
 /// Puts `megabytes` of bytes that do not compress into the folder; 0 takes them away.
-pub(super) fn set(data_dir: &Path, megabytes: usize) -> io::Result<()> {
+pub(crate) fn set(data_dir: &Path, megabytes: usize) -> io::Result<()> {
     let folder = data_dir.join("storage/ballast");
     if megabytes == 0 {
         return fs::remove_dir_all(&folder);

@@ -10,7 +10,7 @@
 //! - `POCKETVAULT_WIRE_PEER=1`: that server is a PocketBase, so that our deviations do not
 //!   count: it must answer what was recorded.
 
-mod ballast;
+pub(crate) mod ballast;
 mod bodies;
 mod compare;
 mod engine;
@@ -101,12 +101,8 @@ fn run(name: &str) {
 }
 
 fn own_target() -> (Option<Server>, Target) {
-    let program = match env::var_os("POCKETVAULT_WIRE_BIN") {
-        Some(path) => Program::Peer(path.into()),
-        None => Program::Ours,
-    };
-    let is_peer = program != Program::Ours;
-    let server = Server::start_as(program, &[]);
+    let server = Server::start();
+    let is_peer = !server.is(&Program::Ours);
     let target = Target {
         address: server.address(),
         email: EMAIL.to_owned(),
