@@ -22,6 +22,7 @@ pub(crate) const PASSWORD: &str = "1234567890";
 
 const START_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(5);
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Which program serves: ours, or another with the same command line (a real PocketBase).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,15 @@ impl Server {
             Some(path) => Program::Peer(path.into()),
             None => Program::Ours,
         };
+        Self::start_as(program)
+    }
+
+    /// Our server, for what PocketBase is known to do worse.
+    pub(crate) fn start_ours() -> Self {
+        Self::start_as(Program::Ours)
+    }
+
+    fn start_as(program: Program) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pb_data");
         if program == Program::Ours && fixture.is_dir() {
@@ -115,6 +125,22 @@ impl Server {
         let response = self.send(&Request::new(path).json(&body));
         assert_eq!(response.status, 200, "{}", response.text());
         response.json()["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Waits until no backup is made and no restore is under way.
+    pub(crate) fn wait_until_idle(&self, token: &str) {
+        // A restore that was accepted replaces the process in a moment; connections may be
+        // refused meanwhile.
+        thread::sleep(Duration::from_millis(300));
+        let end = Instant::now() + IDLE_MAX;
+        while Instant::now() < end {
+            let health = Request::new("GET /api/health").auth(token).send(self.address);
+            if health.is_ok_and(|answer| answer.text().contains("\"canBackup\":true")) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the server was not idle after {IDLE_MAX:?}\n{}", self.log());
     }
 
     /// Files outside `pb_data` that a request made.

@@ -3,7 +3,7 @@
 //!
 //! Each area is a table in a module of its own. An attempt is bytes on a connection of its
 //! own; where our answer is PocketBase's, the tables pass against a real one, too
-//! (`POCKETVAULT_WIRE_BIN`, see `wire`).
+//! (`POCKETVAULT_WIRE_BIN`, see `wire`); the other tests start our server in any case.
 
 mod archives;
 mod bodies;

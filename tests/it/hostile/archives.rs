@@ -2,26 +2,18 @@
 //! its restore is refused, and the running data stays what it was.
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::{assert_sound, file_token, upload};
 use crate::archives::{Member, read_zip, write_zip};
-use crate::harness::{Program, Server};
+use crate::harness::Server;
 use crate::raw::Request;
-
-/// How long a restore may take to fail.
-const FAIL_MAX: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "until `serve` exists"]
 fn a_hostile_archive_is_refused_and_the_data_stays() {
-    let server = Server::start();
-    if !server.is(&Program::Ours) {
-        return; // PocketBase restores several of these and is lost.
-    }
+    let server = Server::start_ours();
     let token = server.login();
     let base = own_backup(&server, &token);
     let rename = json!({"meta": {"appName": "Untouched"}});
@@ -52,10 +44,7 @@ fn a_hostile_archive_is_refused_and_the_data_stays() {
 #[test]
 #[ignore = "until `serve` exists"]
 fn links_and_modes_in_an_archive_do_no_harm() {
-    let server = Server::start();
-    if !server.is(&Program::Ours) {
-        return;
-    }
+    let server = Server::start_ours();
     let token = server.login();
     let mut members = own_backup(&server, &token);
     let odd = |name: &str, data: &str, mode: u32| Member { mode, ..Member::stored(name, data) };
@@ -91,17 +80,7 @@ fn restore_and_wait(server: &Server, token: &str) {
     let restore = Request::new("POST /api/backups/hostile.zip/restore").auth(token);
     let answer = server.send(&restore);
     assert!([204, 400].contains(&answer.status), "{}", answer.text());
-    let end = Instant::now() + FAIL_MAX;
-    // A restore that is accepted replaces the process, which refuses connections meanwhile.
-    thread::sleep(Duration::from_millis(300));
-    while Instant::now() < end {
-        let health = Request::new("GET /api/health").auth(token).send(server.address());
-        if health.is_ok_and(|answer| answer.text().contains("\"canBackup\":true")) {
-            return;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    panic!("the restore did not end\n{}", server.log());
+    server.wait_until_idle(token);
 }
 
 /// Archives of a sound backup plus or minus something.

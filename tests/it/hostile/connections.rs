@@ -1,9 +1,11 @@
 //! The HTTP layer: request lines, headers and framings that are not what they should be, and
 //! clients that leave in the middle.
 
+use std::io::Write;
+
 use super::{Attempt, UNKNOWN, Want, run};
 use crate::harness::Server;
-use crate::raw::Request;
+use crate::raw::{Request, connect};
 
 const BAD: Want = Want::Refused(&[400]);
 
@@ -71,6 +73,9 @@ const LEFT: &[(&str, &str)] = &[
          PK\x03\x04",
     ),
 ];
+
+/// How many clients hold a connection open without ever finishing their request.
+const IDLE_CLIENTS: usize = 300;
 
 /// Methods that no route of ours has.
 const METHODS: &[&str] = &["PUT", "TRACE", "PROPFIND", "get", "BREW", "SEARCH", "M-SEARCH"];
@@ -145,6 +150,24 @@ fn clients_that_leave_are_forgotten() {
     }
     run(&server, &attempts);
     assert_eq!(super::keys_listed(&server, &token), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "until `serve` exists"]
+fn clients_that_never_finish_keep_nobody_out() {
+    let server = Server::start();
+    let mut held = Vec::new();
+    for n in 0..IDLE_CLIENTS {
+        let mut stream = connect(server.address()).expect("a connection");
+        let (_, bytes) = LEFT[n % LEFT.len()];
+        stream.write_all(bytes.as_bytes()).expect("sent");
+        held.push(stream);
+    }
+    for _ in 0..20 {
+        assert_eq!(server.send(&Request::new("GET /api/health")).status, 200);
+    }
+    drop(held);
+    run(&server, &[]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{Attempt, Want, assert_sound, file_token, keys_listed, run, upload};
 use crate::archives::small_zip;
-use crate::harness::{Program, Server};
+use crate::harness::Server;
 use crate::raw::Request;
 
 /// Keys as they stand in the path, none of which is a backup.
@@ -91,10 +91,7 @@ fn no_key_leads_out_of_the_backups() {
 #[test]
 #[ignore = "until `serve` exists"]
 fn an_error_never_names_a_path_of_the_server() {
-    let server = Server::start();
-    if !server.is(&Program::Ours) {
-        return; // PocketBase does.
-    }
+    let server = Server::start_ours();
     let token = server.login();
     let home = server.data_dir().display().to_string();
     let file_token = file_token(&server, &token);

@@ -42,7 +42,7 @@ fn create(token: &str, name: &str) -> Request {
 #[test]
 #[ignore = "until `serve` exists"]
 fn of_fifty_creates_of_one_name_one_wins() {
-    let server = Server::start();
+    let server = Server::start_ours();
     let token = server.login();
     let answers = at_once(&server, &vec![create(&token, "one.zip"); CLIENTS]);
     assert_eq!(count(&answers, 204), 1);
@@ -61,7 +61,7 @@ fn of_fifty_creates_of_one_name_one_wins() {
 #[test]
 #[ignore = "until `serve` exists"]
 fn of_fifty_creates_at_a_time_one_wins_and_the_others_are_told_to_wait() {
-    let server = Server::start();
+    let server = Server::start_ours();
     let token = server.login();
     // So much to do that the first one is still at it when the last one comes.
     ballast::set(&server.data_dir(), 200).expect("room");
@@ -80,8 +80,29 @@ fn of_fifty_creates_at_a_time_one_wins_and_the_others_are_told_to_wait() {
 
 #[test]
 #[ignore = "until `serve` exists"]
+fn of_fifty_restores_and_creates_at_a_time_one_wins() {
+    let server = Server::start_ours();
+    let token = server.login();
+    // A big backup, so that its restore is still being staged when the last request comes.
+    ballast::set(&server.data_dir(), 200).expect("room");
+    assert_eq!(server.send(&create(&token, "base.zip")).status, 204);
+    let restore = Request::new("POST /api/backups/base.zip/restore").auth(&token);
+    let mut requests = vec![restore; CLIENTS / 2];
+    requests.extend((0..CLIENTS / 2).map(|n| create(&token, &format!("number-{n}.zip"))));
+    let answers = at_once(&server, &requests);
+    assert_eq!(count(&answers, 204), 1);
+    for answer in answers.iter().filter(|answer| answer.status != 204) {
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert_eq!(answer.json()["message"], BUSY);
+    }
+    server.wait_until_idle(&token);
+    assert_sound(&server);
+}
+
+#[test]
+#[ignore = "until `serve` exists"]
 fn of_fifty_uploads_of_one_name_one_is_stored() {
-    let server = Server::start();
+    let server = Server::start_ours();
     let token = server.login();
     let answers = at_once(&server, &vec![upload("one.zip", &small_zip()).auth(&token); CLIENTS]);
     assert_eq!(count(&answers, 204), 1);
@@ -96,7 +117,7 @@ fn of_fifty_uploads_of_one_name_one_is_stored() {
 #[test]
 #[ignore = "until `serve` exists"]
 fn fifty_uploads_of_fifty_names_are_all_stored_and_never_seen_half() {
-    let server = Server::start();
+    let server = Server::start_ours();
     let token = server.login();
     let mut requests: Vec<_> = (0..CLIENTS)
         .map(|n| upload(&format!("number-{n}.zip"), &small_zip()).auth(&token))
@@ -117,7 +138,7 @@ fn fifty_uploads_of_fifty_names_are_all_stored_and_never_seen_half() {
 #[test]
 #[ignore = "until `serve` exists"]
 fn a_delete_and_a_download_do_not_hurt_each_other() {
-    let server = Server::start();
+    let server = Server::start_ours();
     let token = server.login();
     let download = format!("GET /api/backups/one.zip?token={}", file_token(&server, &token));
     for _ in 0..5 {
@@ -145,7 +166,7 @@ fn a_delete_and_a_download_do_not_hurt_each_other() {
 #[test]
 #[ignore = "until `serve` exists"]
 fn fifty_logins_all_get_in_and_fifty_settings_are_all_whole() {
-    let server = Server::start();
+    let server = Server::start_ours();
     let token = server.login();
     let login = Request::new("POST /api/collections/_superusers/auth-with-password")
         .json(&json!({"identity": crate::harness::EMAIL, "password": crate::harness::PASSWORD}));
