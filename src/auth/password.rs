@@ -6,6 +6,7 @@ use regex::Regex;
 use tokio::sync::Semaphore;
 
 use super::collection::Field;
+use super::random;
 use crate::error::{Context, Error, Result, Violation};
 
 /// Fewest characters of a password unless the collection says otherwise.
@@ -25,6 +26,11 @@ static PERMITS: Semaphore = Semaphore::const_new(PARALLEL_MAX);
 
 /// Salt and hash, made up: no password is known for it, and none is accepted.
 const NOBODY: &str = "Zb3kq0mV7yTnE1xLr9sWuOhD4cR2pYw8fJ6aGtKzQvUiN5oXbM1sy";
+
+/// A password that nobody can guess, for somebody who named none.
+pub fn generate() -> String {
+    random::password()
+}
 
 /// Whether `password` is the one of `hash`. Without a hash the answer is no, after the same
 /// time: a hash of the same cost is checked nevertheless.

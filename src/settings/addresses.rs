@@ -30,6 +30,11 @@ impl Address {
         Self { ip: ip.to_canonical(), zone: None }
     }
 
+    /// Without its zone.
+    pub fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
     /// Full form: IPv6 in eight groups of four digits.
     pub fn expanded(&self) -> String {
         let IpAddr::V6(ip) = self.ip else { return self.ip.to_string() };
