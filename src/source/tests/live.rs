@@ -1,0 +1,158 @@
+//! Snapshots of a database while it is written to: whole, of one moment, in nobody's way.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::{Folder, Python, SUM, StopOnDrop, bank, check_alone, database, transfer};
+
+#[test]
+fn two_hundred_snapshots_under_a_writer_are_whole_and_of_one_moment() {
+    let folder = Folder::new();
+    let writer = bank(&folder.path("data.db"), 1_024);
+    let stop = AtomicBool::new(false);
+    let commits = thread::scope(|scope| {
+        let stop = &stop;
+        let writing = scope.spawn(move || {
+            let mut round = 0;
+            while !stop.load(Ordering::Relaxed) {
+                transfer(&writer, round);
+                let checkpoint = ["PASSIVE", "RESTART", "TRUNCATE", "PASSIVE"][round as usize % 4];
+                if round % 9 == 0 {
+                    // A busy checkpoint gives up; that is its business.
+                    let _ = writer.exec("PRAGMA busy_timeout = 1");
+                    let _ = writer.exec(&format!("PRAGMA wal_checkpoint({checkpoint})"));
+                    let _ = writer.exec("PRAGMA busy_timeout = 10000");
+                }
+                round += 1;
+            }
+            round
+        });
+        let _end = StopOnDrop(stop);
+        for _ in 0..200 {
+            check_alone(&folder.archive()["data.db"]);
+        }
+        stop.store(true, Ordering::Relaxed);
+        writing.join().expect("the writer went on")
+    });
+    assert!(commits > 400, "only {commits} commits beside 200 snapshots");
+}
+
+/// Commits without pause; says its slowest commit in milliseconds at the end.
+const PYTHON_WRITER: &str = r#"
+import sqlite3, sys, random, select, time
+db = sqlite3.connect(sys.stdin.readline().strip(), isolation_level=None, timeout=10)
+db.execute("PRAGMA synchronous = OFF")
+db.execute("PRAGMA wal_autocheckpoint = 50")
+print("ready")
+worst = commits = 0
+while not select.select([sys.stdin], [], [], 0)[0]:
+    a, b, n = random.randint(1, 40), random.randint(1, 40), random.randint(1, 500)
+    began = time.monotonic()
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE account SET balance = balance - ? WHERE id = ?", (n, a))
+    db.execute("UPDATE account SET balance = balance + ?, note = ? WHERE id = ?", (n, str(n) * n, b))
+    db.execute("COMMIT")
+    worst = max(worst, time.monotonic() - began)
+    commits += 1
+print(commits, round(worst * 1000))
+db.close()
+"#;
+
+#[test]
+fn a_second_process_writes_without_waiting_and_every_snapshot_is_whole() {
+    let Some(mut python) = Python::start(PYTHON_WRITER) else { return };
+    let folder = Folder::new();
+    drop(bank(&folder.path("data.db"), 4_096));
+    assert_eq!(python.ask(&folder.path("data.db").display().to_string()), "ready");
+    let mut snapshots = 0;
+    let until = Instant::now() + Duration::from_secs(3);
+    while snapshots < 60 || Instant::now() < until {
+        check_alone(&folder.archive()["data.db"]);
+        snapshots += 1;
+    }
+    let answer = python.ask("stop");
+    let (commits, worst_ms) = answer.split_once(' ').expect("two numbers");
+    assert!(commits.parse::<u32>().expect("a number") > 100, "{answer}");
+    // On a loaded machine a process can lose some hundred milliseconds by itself; a writer
+    // that waits for a lock waits for seconds here.
+    assert!(worst_ms.parse::<u32>().expect("a number") < 2_000, "{answer}");
+    python.end();
+    let whole = database(&folder.path("data.db"));
+    assert_eq!(whole.integer("SELECT sum(balance) FROM account").expect("summed"), SUM);
+}
+
+/// An owner as PocketBase is one: two connections that stay open.
+const PYTHON_OWNER: &str = r#"
+import sqlite3, sys
+path = sys.stdin.readline().strip()
+dbs = [sqlite3.connect(path, isolation_level=None, timeout=10) for _ in range(2)]
+for db in dbs:
+    db.execute("SELECT count(*) FROM account").fetchone()
+print("ready")
+for line in sys.stdin:
+    print(dbs[0].execute(line).fetchone())
+for db in dbs:
+    db.close()
+"#;
+
+/// Opens, reads, closes, as `sqlite3 data.db 'select …'` does.
+const PYTHON_PASSER_BY: &str = r#"
+import sqlite3, sys
+db = sqlite3.connect(sys.stdin.readline().strip(), timeout=10)
+print(db.execute("SELECT sum(balance) FROM account").fetchone()[0])
+db.close()
+"#;
+
+#[test]
+fn the_owner_keeps_its_locks_and_a_passer_by_harms_nothing() {
+    let Some(mut owner) = Python::start(PYTHON_OWNER) else { return };
+    let folder = Folder::new();
+    let path = folder.path("data.db");
+    drop(bank(&path, 4_096));
+    assert_eq!(owner.ask(&path.display().to_string()), "ready");
+    owner.ask("UPDATE account SET balance = balance + 5 WHERE id = 1 RETURNING 1");
+    // Connections of our own process, as sqlx keeps them.
+    let ours = database(&path);
+    ours.exec("SELECT count(*) FROM account").expect("read");
+    let locks = |pid| locks(pid, &[&path, &folder.path("data.db-shm")]);
+    let (before, own_before) = (locks(owner.pid()), locks(std::process::id()));
+    assert!(!before.is_empty() && !own_before.is_empty(), "no locks in /proc/locks");
+    for _ in 0..3 {
+        folder.archive();
+        assert_eq!(locks(owner.pid()), before);
+        assert_eq!(locks(std::process::id()), own_before);
+    }
+    drop(ours);
+    assert_eq!(locks(owner.pid()), before);
+
+    let mut passer_by = Python::start(PYTHON_PASSER_BY).expect("python3 is there");
+    assert_eq!(passer_by.ask(&path.display().to_string()), (SUM + 5).to_string());
+    passer_by.end();
+    assert!(folder.path("data.db-wal").exists(), "the live log was removed");
+    owner.ask("UPDATE account SET balance = balance - 5 WHERE id = 1 RETURNING 1");
+    check_alone(&folder.archive()["data.db"]);
+    owner.end();
+    check_alone(&std::fs::read(&path).expect("read"));
+}
+
+/// What a process has locked of these files, without the numbers that count the lines.
+fn locks(pid: u32, files: &[&Path]) -> Vec<String> {
+    let inode = |path: &&Path| std::fs::metadata(path).expect("there").ino();
+    let inodes: Vec<u64> = files.iter().map(inode).collect();
+    let all = std::fs::read_to_string("/proc/locks").expect("the kernel's list of locks");
+    let mut own = Vec::new();
+    for line in all.lines() {
+        // `7: POSIX  ADVISORY  READ 1234 fe:00:5678 128 128`
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, kind, _, mode, owner, file, range @ ..] = fields.as_slice() else { continue };
+        let inode = file.rsplit(':').next().and_then(|inode| inode.parse().ok());
+        if *owner == pid.to_string() && inode.is_some_and(|inode| inodes.contains(&inode)) {
+            own.push(format!("{kind} {mode} {file} {range:?}"));
+        }
+    }
+    own.sort();
+    own
+}

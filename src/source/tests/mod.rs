@@ -1,0 +1,7 @@
+//! Snapshots of folders that others write to while they are taken.
+
+mod agree;
+mod files;
+mod live;
+mod pins;
+mod support;
