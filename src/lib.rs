@@ -7,7 +7,7 @@
 //! | layer | modules |
 //! |---|---|
 //! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`database`] [`occupants`] [`telemetry`] |
-//! | L1 adapters | [`source`] [`archive`] [`storage`] [`auth`] [`settings`] |
+//! | L1 adapters | [`source`] [`archive`] [`storage`] [`auth`] [`settings`] [`notify`] |
 //! | L2 restore | [`restore`] |
 //! | L3 vault | [`vault`] |
 //! | L4 http | [`http`] |
@@ -28,6 +28,7 @@ pub mod telemetry;
 
 pub mod archive;
 pub mod auth;
+pub mod notify;
 pub mod settings;
 pub mod source;
 pub mod storage;

@@ -48,7 +48,7 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "L1 adapters",
-        modules: &["source", "archive", "storage", "auth", "settings"],
+        modules: &["source", "archive", "storage", "auth", "settings", "notify"],
         siblings_meet: false,
     },
     Layer { name: "L2 restore", modules: &["restore"], siblings_meet: false },
