@@ -1,6 +1,6 @@
 //! Restores: stage beside the live data, swap at boot, prove or roll back, undo.
 //!
-//! The order of a restore: [`stage_with`] → `Staged::commit` → the caller stops the application
+//! The order of a restore: [`stage()`] → `Staged::commit` → the caller stops the application
 //! and replaces the process ([`Restart`]) → [`recover`] at boot, before any database is opened →
 //! [`prove`] or [`roll_back`]. The crash path is the normal path. `docs/restore.md` has the table
 //! of phases and kill points. Nothing here knows faces, jobs or storages.
@@ -23,4 +23,4 @@ pub use journal::{Operation, Phase};
 pub use keep::{Status, Undo, prove, prune_old, status, undo};
 pub use recover::{ATTEMPTS_MAX, Recovery, Subject, cancel, recover, roll_back};
 pub use restart::{Restart, inherited_listener};
-pub use stage::{StageOptions, Staged, stage_with};
+pub use stage::{StageOptions, Staged, stage, stage_with};

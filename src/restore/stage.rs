@@ -8,7 +8,9 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rand::RngExt;
 
+use crate::archive::{ExtractOptions, Limits, Reader, Skipped};
 use crate::backup::Key;
+use crate::clock::Clock;
 use crate::control::{Control, Step};
 use crate::data_dir::{DataDir, is_restored};
 use crate::error::{Error, Kind, Result};
@@ -42,6 +44,32 @@ pub struct Staged {
     started: DateTime<Utc>,
     places: Vec<Place>,
     report: Report,
+    skipped: Vec<Skipped>,
+}
+
+/// Stages the archive in the file `archive`. Blocking; unpacks on all cores.
+///
+/// # Errors
+/// As [`stage_with`]; [`Kind::Corrupt`] naming the entry and the reason when the archive is
+/// damaged, hostile or beyond the limits, [`Kind::NotFound`] when there is no such file.
+pub fn stage(
+    data: &DataDir,
+    archive: &Path,
+    key: &Key,
+    clock: &Clock,
+    control: &Control,
+) -> Result<Staged> {
+    let reader = Reader::open(archive, &Limits::default())?;
+    let size_bytes = reader.total_bytes();
+    control.expect(size_bytes, reader.entries().len() as u64);
+    let options = StageOptions { key: key.clone(), size_bytes, now: clock.now() };
+    let mut skipped = Vec::new();
+    let mut staged = stage_with(data, &options, control, |into| {
+        skipped = reader.extract(into, &ExtractOptions::default(), control)?.skipped;
+        Ok(())
+    })?;
+    staged.skipped = skipped;
+    Ok(staged)
 }
 
 /// Unpacks with `unpack`, which gets an empty folder and leaves complete, synced files in it,
@@ -78,13 +106,19 @@ pub fn stage_with(
     places.insert(0, root_place(&bays.dirs, &staged)?);
     disk::sync_dirs(&staged)?;
     control.check()?;
-    Ok(Staged { bays, key: options.key.clone(), started: options.now, places, report })
+    let (key, started) = (options.key.clone(), options.now);
+    Ok(Staged { bays, key, started, places, report, skipped: Vec::new() })
 }
 
 impl Staged {
     /// What the checks found.
     pub fn report(&self) -> Report {
         self.report
+    }
+
+    /// Entries that are neither files nor folders, which were left out.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
     }
 
     /// The restore's id, under which [`status`](crate::restore::status) will know it.

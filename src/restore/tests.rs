@@ -273,3 +273,66 @@ fn a_damaged_journal_stops_the_start() {
     fs::write(data.restore().join("journal"), "{}\n").expect("written");
     assert_eq!(recover(&data, &clock()).expect_err("refused").kind(), &Kind::Corrupt);
 }
+
+/// The folder as a zip of stored entries.
+fn zipped(folder: &Path) -> Vec<u8> {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for name in ["data.db", "storage/photo", "backups/hidden.zip", ".pocketvault/restore/journal"] {
+        let bytes = fs::read(folder.join(name)).unwrap_or_else(|_| b"not wanted".to_vec());
+        zip.start_file(name, options).expect("begun");
+        zip.write_all(&bytes).expect("written");
+    }
+    zip.finish().expect("finished").into_inner()
+}
+
+#[test]
+fn an_archive_replaces_the_data_and_nothing_that_is_not_data() {
+    let (home, data, new) = folders();
+    let archive = home.path().join("a.zip");
+    fs::write(&archive, zipped(&new)).expect("written");
+    fs::create_dir(data.backups()).expect("made");
+    let key = Key::existing("a.zip").expect("a key");
+    let staged = stage(&data, &archive, &key, &clock(), &Control::default()).expect("staged");
+    let expected = Report { superusers: 1, foreign_key_violations: 0, has_auxiliary: false };
+    assert_eq!(staged.report(), expected);
+    staged.commit().expect("committed");
+    recover(&data, &clock()).expect("swapped");
+    prove(&data, &clock()).expect("proven");
+    assert_eq!(photo(&data), "new");
+    assert_eq!(fs::read_dir(data.backups()).expect("listed").count(), 0);
+    assert_eq!(status(&data).expect("read").expect("one").subject.key, "a.zip");
+}
+
+#[test]
+fn a_cut_or_flipped_archive_never_reaches_the_data() {
+    let (home, data, new) = folders();
+    let whole = zipped(&new);
+    let archive = home.path().join("a.zip");
+    let key = Key::existing("a.zip").expect("a key");
+    let mut refused = 0;
+    let mut attempt = |bytes: &[u8], what: &str| {
+        fs::write(&archive, bytes).expect("written");
+        match stage(&data, &archive, &key, &clock(), &Control::default()) {
+            Err(error) => {
+                assert_eq!(error.kind(), &Kind::Corrupt, "{what}: {error:?}");
+                refused += 1;
+            }
+            // A bit that says nothing about the content (a time, a version) may pass.
+            Ok(staged) => assert_eq!(staged.report().superusers, 1, "{what}"),
+        }
+        assert_eq!(photo(&data), "old", "{what}");
+        assert!(left_in_state(&data).is_empty(), "{what}");
+    };
+    for percent in 0..100 {
+        attempt(&whole[..whole.len() * percent / 100], &format!("cut at {percent} %"));
+    }
+    for at in (0..whole.len()).step_by(whole.len() / 100) {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        attempt(&bytes, &format!("bit flipped at {at}"));
+    }
+    assert!(refused > 190, "only {refused} were refused");
+}
