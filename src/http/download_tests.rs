@@ -1,12 +1,12 @@
 //! Downloads through a real server and a raw socket: what is on the wire counts.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
 
 use super::*;
+use crate::http::wire::{self, ask};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -21,25 +21,18 @@ fn serve(path: &Path, size_bytes: u64) -> SocketAddr {
         content_type: "application/zip".to_owned(),
     };
     let (file, ranges) = (path.clone(), path);
-    let (send, receive) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let server = HttpServer::new(move || {
-            let (file, ranges) = (file.clone(), ranges.clone());
-            let file = web::to(move |request: HttpRequest| {
-                let source = Source::File(File::open(&file).expect("open"));
-                async move { respond(&request, &object(), source).await.expect("an answer") }
-            });
-            let ranges = web::to(move |request: HttpRequest| {
-                let source = Source::Ranges(opener(ranges.clone()));
-                async move { respond(&request, &object(), source).await.expect("an answer") }
-            });
-            App::new().route("/file", file).route("/ranges", ranges)
+    wire::serve(move |config| {
+        let (file, ranges) = (file.clone(), ranges.clone());
+        let file = web::to(move |request: HttpRequest| {
+            let source = Source::File(File::open(&file).expect("open"));
+            async move { respond(&request, &object(), source).await.expect("an answer") }
         });
-        let server = server.workers(1).disable_signals().bind("127.0.0.1:0").expect("bound");
-        send.send(server.addrs()[0]).expect("sent");
-        actix_web::rt::System::new().block_on(server.run()).expect("ran");
-    });
-    receive.recv().expect("an address")
+        let ranges = web::to(move |request: HttpRequest| {
+            let source = Source::Ranges(opener(ranges.clone()));
+            async move { respond(&request, &object(), source).await.expect("an answer") }
+        });
+        config.route("/file", file).route("/ranges", ranges);
+    })
 }
 
 /// Ranges in blocks of 50 bytes; of a file that is too short, what there is.
@@ -51,27 +44,6 @@ fn opener(path: PathBuf) -> Opener {
         let blocks: Vec<_> = part.chunks(50).map(|b| Ok(Bytes::copy_from_slice(b))).collect();
         future::ready(Ok(stream::iter(blocks).boxed())).boxed()
     })
-}
-
-/// Status, headers in lower case and sorted without the date, and the body.
-fn ask(address: SocketAddr, request: &str) -> (u16, String, Vec<u8>) {
-    let mut socket = TcpStream::connect(address).expect("connected");
-    let request = request.replace('\n', "\r\n");
-    let request = format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).expect("sent");
-    let mut answer = Vec::new();
-    // A broken connection may show as a reset: what came before it still counts.
-    let _ = socket.read_to_end(&mut answer);
-    let _ = socket.shutdown(Shutdown::Both);
-    let at = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("a header");
-    let head = String::from_utf8(answer[..at].to_vec()).expect("text").to_ascii_lowercase();
-    let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).expect("a status");
-    let ignored = ["date:", "connection:", "content-security-policy:"];
-    let mut headers: Vec<&str> =
-        lines.filter(|line| !ignored.iter().any(|name| line.starts_with(name))).collect();
-    headers.sort_unstable();
-    (status.parse().expect("a number"), headers.join("\n"), answer[at + 4..].to_vec())
 }
 
 const CACHED: &str = "cache-control: no-store\n";

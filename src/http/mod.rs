@@ -3,6 +3,8 @@
 pub mod bind;
 pub mod blocks;
 pub mod body;
+pub mod cleanup;
+pub mod cors;
 pub mod disposition;
 pub mod download;
 pub mod excerpt;
@@ -16,3 +18,6 @@ pub mod sniff;
 pub mod strict;
 pub mod upload;
 pub mod xml;
+
+#[cfg(test)]
+mod wire;
