@@ -39,8 +39,9 @@ use crate::error::{Context, Error, Kind, Result};
 /// What may be done to the databases of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// They belong to another process: they are opened read-only, without exception. (To open
-    /// and close them for writing can cost a PocketBase its log: after a backup of its own it holds no locks any more.)
+    /// They belong to another process: they are opened read-only, without exception. (Opened
+    /// and closed for writing they can cost a PocketBase its log: after a backup of its own it
+    /// holds no locks any more.)
     ReadOnly,
     /// They are ours: where an application deletes records faster than their files can be
     /// opened, the write lock of `data.db` may be taken once, for the time of one look.

@@ -111,12 +111,11 @@ impl FileCollection {
 
 /// The file names in a column's value: one as plain text, or several as a JSON array.
 fn names_of(value: &[u8]) -> Vec<Cow<'_, str>> {
-    let many = value.first() == Some(&b'[');
-    if let Some(names) = many.then(|| serde_json::from_slice::<Vec<Name<'_>>>(value)) {
-        // A name that begins with a bracket cannot be PocketBase's, but it is no array.
-        if let Ok(names) = names {
-            return names.into_iter().map(|name| name.0).filter(|name| !name.is_empty()).collect();
-        }
+    // What begins with a bracket and is no array is a name, though none of PocketBase's.
+    if value.first() == Some(&b'[')
+        && let Ok(names) = serde_json::from_slice::<Vec<Name<'_>>>(value)
+    {
+        return names.into_iter().map(|name| name.0).filter(|name| !name.is_empty()).collect();
     }
     match std::str::from_utf8(value) {
         Ok(name) if !name.is_empty() && name != "null" => vec![Cow::Borrowed(name)],

@@ -164,7 +164,7 @@ fn unreadable_files_and_folders_are_left_out_with_the_system_s_words() {
     folder.write("closed-file", b"x");
     folder.write("closed-folder/file", b"x");
     let close = |name: &str| {
-        std::fs::set_permissions(folder.path(name), std::fs::Permissions::from_mode(0))
+        std::fs::set_permissions(folder.path(name), std::fs::Permissions::from_mode(0o0))
     };
     close("closed-file").expect("closed");
     close("closed-folder").expect("closed");

@@ -53,7 +53,8 @@ while not select.select([sys.stdin], [], [], 0)[0]:
     began = time.monotonic()
     db.execute("BEGIN IMMEDIATE")
     db.execute("UPDATE account SET balance = balance - ? WHERE id = ?", (n, a))
-    db.execute("UPDATE account SET balance = balance + ?, note = ? WHERE id = ?", (n, str(n) * n, b))
+    note = str(n) * n
+    db.execute("UPDATE account SET balance = balance + ?, note = ? WHERE id = ?", (n, note, b))
     db.execute("COMMIT")
     worst = max(worst, time.monotonic() - began)
     commits += 1
