@@ -5,18 +5,22 @@
 //! a parsed token may be believed before the second half. HS256 is the only algorithm there
 //! is, so no header can choose another. Base64 must be canonical (PocketBase overlooks the
 //! unused bits of a last character; nobody makes such tokens in good faith).
+//!
+//! `jsonwebtoken` encodes, splits and verifies. Its own rules are not PocketBase's, so the
+//! header and the times are judged here: it refuses `exp` 0, rounds fractions, reads the
+//! system's clock, ignores `iat`, and refuses a header whose unused members are ill-typed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use jsonwebtoken::dangerous::insecure_decode_claims;
+use jsonwebtoken::{Algorithm, Header};
 use serde_json::{Map, Value, json};
-use sha2::Sha256;
+
+use super::hs256;
 
 /// Longest token that is looked at, in bytes. PocketBase's own have about 240.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
-
-const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub struct Token<'a> {
     /// Whether it may be exchanged for a fresh one.
     pub refreshable: bool,
     signed: &'a str,
-    signature: Vec<u8>,
+    signature: &'a str,
 }
 
 impl<'a> Token<'a> {
@@ -68,11 +72,11 @@ impl<'a> Token<'a> {
             return None;
         }
         let (signed, signature) = text.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
+        let (header, _) = signed.split_once('.')?;
         if header_algorithm(header)? != "HS256" {
             return None;
         }
-        let claims = object(claims)?;
+        let claims: Map<String, Value> = insecure_decode_claims(text).ok()?;
         let word =
             |name: &str| claims.get(name).and_then(Value::as_str).filter(|word| !word.is_empty());
         if !is_timely(&claims, now) || word("type")? != kind.claim() {
@@ -83,13 +87,13 @@ impl<'a> Token<'a> {
             collection: word("collectionId")?.to_owned(),
             refreshable: claims.get("refreshable") == Some(&Value::Bool(true)),
             signed,
-            signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
+            signature,
         })
     }
 
     /// Whether the token was signed with `key`. Takes the same time for every wrong signature.
     pub fn is_signed_with(&self, key: &[u8]) -> bool {
-        mac(self.signed, key).is_some_and(|mac| mac.verify_slice(&self.signature).is_ok())
+        hs256::verify(self.signed, self.signature, key)
     }
 }
 
@@ -109,6 +113,7 @@ pub struct Claims<'a> {
 }
 
 /// A token, signed with `key`.
+#[expect(clippy::expect_used, reason = "HMAC takes any key, and a JSON value serialises")]
 pub fn sign(claims: &Claims<'_>, key: &[u8]) -> String {
     let mut body = json!({
         "collectionId": claims.collection,
@@ -119,7 +124,7 @@ pub fn sign(claims: &Claims<'_>, key: &[u8]) -> String {
     if claims.kind == TokenKind::Auth {
         body["refreshable"] = Value::Bool(claims.refreshable);
     }
-    sign_raw(HEADER, &body.to_string(), key)
+    hs256::encode(&header(), &body, key).expect("an HS256 header and a JSON object")
 }
 
 /// The key of a record's tokens: PocketBase joins the record's token key and the
@@ -128,29 +133,26 @@ pub fn signing_key(token_key: &str, secret: &str) -> Vec<u8> {
     [token_key.as_bytes(), secret.as_bytes()].concat()
 }
 
+/// A signed token with any header and body, for those that PocketBase would never make.
+#[cfg(test)]
 pub(super) fn sign_raw(header: &str, body: &str, key: &[u8]) -> String {
-    let mut token = URL_SAFE_NO_PAD.encode(header);
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(body, &mut token);
-    let signature = mac(&token, key).map(|mac| mac.finalize().into_bytes());
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature.unwrap_or_default(), &mut token);
-    token
+    let signed = [header, body].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    let signature = hs256::signature(&signed, key);
+    format!("{signed}.{signature}")
 }
 
-/// HMAC takes keys of any length, so this is always `Some`.
-fn mac(text: &str, key: &[u8]) -> Option<Hmac<Sha256>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
-    mac.update(text.as_bytes());
-    Some(mac)
-}
-
-fn object(segment: &str) -> Option<Map<String, Value>> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(segment).ok()?).ok()
+/// `{"alg":"HS256","typ":"JWT"}`, in PocketBase's order: `jsonwebtoken` writes its own `typ`
+/// before `alg`, but extra members last.
+fn header() -> Header {
+    let mut header = Header::new(Algorithm::HS256);
+    header.typ = None;
+    header.extras.insert("typ", "JWT");
+    header
 }
 
 fn header_algorithm(segment: &str) -> Option<String> {
-    match object(segment)?.remove("alg")? {
+    let bytes = URL_SAFE_NO_PAD.decode(segment).ok()?;
+    match serde_json::from_slice::<Map<String, Value>>(&bytes).ok()?.remove("alg")? {
         Value::String(algorithm) => Some(algorithm),
         _ => None,
     }
@@ -186,6 +188,7 @@ mod tests {
 
     use super::*;
 
+    const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
     const KEY: &[u8] = b"record-token-key-and-collection-secret";
     const NOW: i64 = 1_795_000_000;
 
@@ -271,6 +274,7 @@ mod tests {
         for (header, accepted) in [
             (r#"{"alg":"HS256"}"#, true),
             (r#"{"typ":"x","alg":"HS256","crit":["y"]}"#, true),
+            (r#"{"typ":7,"alg":"HS256","crit":"y","kid":[],"jwk":1}"#, true),
             (r#"{"alg":"none"}"#, false),
             (r#"{"alg":"HS384"}"#, false),
             (r#"{"alg":"HS512"}"#, false),

@@ -9,6 +9,7 @@ pub mod bootstrap;
 mod change;
 pub mod collection;
 pub mod directory;
+mod hs256;
 pub mod keys;
 pub mod mfa;
 pub mod origins;

@@ -263,7 +263,12 @@ async fn forged_tokens_are_judged_alike() {
     for header in ["{}", "null", r#"{"alg":"none"}"#, r#"{"alg":"HS384"}"#, r#"{"alg":"hs256"}"#] {
         headers.push(sign_raw(header, &claims(""), &key));
     }
-    headers.push(sign_raw(r#"{"alg":"HS256","typ":"x","crit":["y"]}"#, &claims(""), &key));
+    for header in [
+        r#"{"alg":"HS256","typ":"x","crit":["y"]}"#,
+        r#"{"alg":"HS256","typ":7,"crit":"y","kid":[],"jwk":1}"#,
+    ] {
+        headers.push(sign_raw(header, &claims(""), &key));
+    }
     headers.push(sign_raw(good, &claims(""), b"another key"));
     let token = sign_raw(good, &claims(""), &key);
     for form in ["Bearer {}", "bEARER {}", "Bearer  {}", "Token {}", "{}=", "{}.", "x{}", "{}.{}"] {
