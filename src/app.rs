@@ -1,1 +1,191 @@
-//! To be written.
+//! The composition root: the only place that names the concrete parts and joins them.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::archive::WriteOptions;
+use crate::auth::directory::Directory;
+use crate::auth::superusers::Superusers;
+use crate::auth::throttle::Throttle;
+use crate::auth::{bootstrap, password};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::database::{Access, Database};
+use crate::error::{Context, Result};
+use crate::http::cors::Origins;
+use crate::http::server;
+use crate::http::services::{Services, storage_of};
+use crate::occupants;
+use crate::settings::Encryption;
+use crate::settings::limits::Limiter;
+use crate::settings::store::Store;
+use crate::source::{self, PocketBaseFolder};
+use crate::storage::LocalStorage;
+use crate::vault::schedule::Scheduler;
+use crate::vault::{Parts, Vault};
+
+/// Address of the superuser that is made when there is none.
+const FIRST_EMAIL: &str = "admin@example.com";
+/// How long accepted connections get to reach a worker before the server stops.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// A built application, ready to serve.
+#[derive(Debug)]
+pub struct App {
+    services: Arc<Services>,
+    first: Option<FirstSuperuser>,
+}
+
+/// The superuser that was made because there was none; its password is known only here.
+#[derive(Debug, Clone)]
+pub struct FirstSuperuser {
+    /// Its e-mail address.
+    pub email: String,
+    /// Its password.
+    pub password: String,
+}
+
+/// Why serving ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Somebody asked for it.
+    Stopped,
+    /// A restore is staged: replace the process.
+    Restart,
+}
+
+impl App {
+    /// Opens the folder and joins everything. A folder without databases gets them, and a
+    /// folder without a superuser gets one.
+    ///
+    /// # Errors
+    /// The folder cannot be made, opened or read; the settings need a key that is not there.
+    pub async fn build(config: &Config, clock: Clock, runtime: Handle) -> Result<Self> {
+        // One provider for every TLS client of the process; a second installation is refused.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let data = config.data.clone();
+        let others = occupants::other_processes(&data);
+        if !data.data_db().exists() {
+            bootstrap::create(data.root(), &clock).await?;
+            tracing::info!(folder = %data.root().display(), "created a new pb_data");
+        }
+        let access = if others.is_empty() { Access::ReadWrite } else { Access::ReadOnly };
+        if access == Access::ReadOnly {
+            tracing::info!(?others, "another process runs on this folder: reading only");
+        }
+        let database = Database::open(data.root(), access)?;
+        let (variable, key) = config.encryption.clone();
+        let encryption = Encryption::new(variable, key);
+        let settings = Arc::new(Store::new(database.clone(), encryption, clock.clone()));
+        let current = settings.current().await?;
+        let first = first_superuser(&database, &clock).await?;
+        let swept = LocalStorage::new(data.backups()).sweep()?;
+        if swept > 0 {
+            tracing::info!(swept, "removed backups that a crash left half written");
+        }
+        let vault = Vault::new(Parts {
+            source: PocketBaseFolder::new(data.clone(), source_access(access)),
+            storage: storage_of(&current, &data)?,
+            data: data.clone(),
+            archive: WriteOptions::default(),
+            clock: clock.clone(),
+            runtime,
+        });
+        let directory = Directory::new(database.clone(), clock.clone());
+        let scheduler = Scheduler::new(
+            vault.clone(),
+            database.clone(),
+            directory.clone(),
+            settings.clone(),
+            clock.clone(),
+        );
+        let services = Arc::new(Services {
+            data,
+            database,
+            vault,
+            directory,
+            settings,
+            scheduler,
+            limits: Limiter::new(clock.clone()),
+            throttle: config.login_throttle.then(|| Throttle::new(clock)),
+            create_wait: config.create_wait,
+            origins: Origins::new(&config.origins),
+            host: config.http.ip().to_string(),
+        });
+        Ok(Self { services, first })
+    }
+
+    /// The superuser that had to be made.
+    pub fn first_superuser(&self) -> Option<&FirstSuperuser> {
+        self.first.as_ref()
+    }
+
+    /// Serves until a signal or a restore ends it, then closes the databases. Requests in
+    /// flight are finished; with a restart ahead the listener goes on queueing new ones.
+    ///
+    /// # Errors
+    /// The listener cannot be served, or the server breaks.
+    pub async fn serve(self, listener: TcpListener) -> Result<Ended> {
+        let (server, handle) = server::start(listener, self.services.clone())?;
+        let scheduler = tokio::spawn(self.services.scheduler.clone().run());
+        let mut restart = self.services.vault.restart_wanted();
+        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+        let serving = tokio::spawn(server);
+        let ended = tokio::select! {
+            _ = terminate.recv() => Ended::Stopped,
+            _ = interrupt.recv() => Ended::Stopped,
+            _ = restart.wait_for(|wanted| *wanted) => Ended::Restart,
+        };
+        tracing::info!(?ended, "stopping");
+        scheduler.abort();
+        if ended == Ended::Restart {
+            handle.pause().await;
+            tokio::time::sleep(PAUSE).await;
+        }
+        handle.stop(true).await;
+        serving.await.context("the server's task stopped")?.context("the server broke")?;
+        if ended == Ended::Stopped {
+            self.finish_jobs().await;
+        }
+        self.services.database.close().await;
+        Ok(ended)
+    }
+
+    /// A job that runs when the server is stopped is told to stop, and leaves nothing.
+    async fn finish_jobs(&self) {
+        self.services.vault.jobs().cancel_all();
+        for _ in 0..100 {
+            if !self.services.vault.jobs().any_running() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        tracing::warn!("a job did not stop in time; what it leaves is swept at the next start");
+    }
+
+    /// Closes the databases of an application that is not served.
+    pub async fn close(self) {
+        self.services.database.close().await;
+    }
+}
+
+async fn first_superuser(database: &Database, clock: &Clock) -> Result<Option<FirstSuperuser>> {
+    let superusers = Superusers::new(database.clone(), clock.clone());
+    if database.access() == Access::ReadOnly || superusers.count().await? > 0 {
+        return Ok(None);
+    }
+    let first = FirstSuperuser { email: FIRST_EMAIL.to_owned(), password: password::generate() };
+    superusers.create(&first.email, &first.password).await?;
+    Ok(Some(first))
+}
+
+fn source_access(access: Access) -> source::Access {
+    match access {
+        Access::ReadOnly => source::Access::ReadOnly,
+        Access::ReadWrite => source::Access::Owned,
+    }
+}

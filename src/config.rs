@@ -15,6 +15,8 @@ use crate::error::{Context, Error, Kind, Result};
 const HTTP_DEFAULT: &str = "127.0.0.1:8090";
 /// The folder unless told otherwise.
 const DIR_DEFAULT: &str = "pb_data";
+/// Who may read answers unless told otherwise, as in PocketBase.
+const ORIGINS_DEFAULT: &str = "*";
 /// The file that is read when it exists and no other is named.
 const FILE_DEFAULT: &str = "pocketvault.toml";
 /// How long a create may keep its client waiting unless told otherwise, in seconds.
@@ -51,6 +53,9 @@ pub struct ServeOptions {
     /// Address to listen on; port 0 takes a free one and prints it [default: 127.0.0.1:8090]
     #[arg(long, value_name = "ADDR", env = "POCKETVAULT_HTTP")]
     pub http: Option<String>,
+    /// Origins whose pages may read answers, parted by commas [default: *]
+    #[arg(long, value_name = "ORIGINS", env = "POCKETVAULT_ORIGINS", value_delimiter = ',')]
+    pub origins: Option<Vec<String>>,
     /// Longest wait of POST /api/backups before it answers and goes on alone, in seconds
     #[arg(long, value_name = "SECONDS", env = "POCKETVAULT_CREATE_WAIT")]
     pub create_wait: Option<u64>,
@@ -67,6 +72,7 @@ struct FileOptions {
     state: Option<PathBuf>,
     encryption_env: Option<String>,
     http: Option<String>,
+    origins: Option<Vec<String>>,
     create_wait: Option<u64>,
     login_throttle: Option<bool>,
 }
@@ -76,10 +82,12 @@ struct FileOptions {
 pub struct Config {
     /// The folder that is backed up and restored.
     pub data: DataDir,
-    /// The key of encrypted settings, if one is named and set.
-    pub encryption_key: Option<String>,
+    /// The variable that holds the key of encrypted settings, and the key; empty for none.
+    pub encryption: (String, String),
     /// The address to listen on.
     pub http: SocketAddr,
+    /// Origins whose pages may read answers; `*` for all.
+    pub origins: Vec<String>,
     /// Longest wait of a create.
     pub create_wait: Duration,
     /// Whether repeated wrong passwords are slowed down.
@@ -109,12 +117,18 @@ impl Config {
         let dir = folder.dir.clone().or(file.dir).unwrap_or_else(|| DIR_DEFAULT.into());
         let state = folder.state.clone().or(file.state).map(|path| absolute(&path)).transpose()?;
         let http = options.http.clone().or(file.http).unwrap_or_else(|| HTTP_DEFAULT.to_owned());
-        let variable = folder.encryption_env.clone().or(file.encryption_env);
+        let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
+        let key = std::env::var(&variable).unwrap_or_default();
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         Ok(Self {
             data: DataDir::new(absolute(&dir)?, state),
-            encryption_key: variable.map(|name| encryption_key(&name)).transpose()?.flatten(),
+            encryption: (variable, key),
             http: address(&http)?,
+            origins: options
+                .origins
+                .clone()
+                .or(file.origins)
+                .unwrap_or_else(|| vec![ORIGINS_DEFAULT.to_owned()]),
             create_wait: Duration::from_secs(wait_s),
             login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
         })
@@ -134,17 +148,6 @@ impl FileOptions {
             Error::internal(format!("the configuration {} is not usable", path.display()))
                 .because(error)
         })
-    }
-}
-
-/// The key in the variable `name`; an unset or empty variable means none, as in PocketBase.
-fn encryption_key(name: &str) -> Result<Option<String>> {
-    match std::env::var(name) {
-        Ok(key) if key.is_empty() => Ok(None),
-        Ok(key) if matches!(key.len(), 16 | 24 | 32) => Ok(Some(key)),
-        Ok(key) => Err(Error::internal(format!("{name} holds a key of {} bytes", key.len()))
-            .hint("the settings' key has 32 characters")),
-        Err(_) => Ok(None),
     }
 }
 

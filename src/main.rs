@@ -1,3 +1,8 @@
-//! The program: parses, builds, runs.
+//! The program. The only place from which the process ends or is replaced.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pocketvault::telemetry::start();
+    pocketvault::cli::run()
+}

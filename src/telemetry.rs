@@ -1,5 +1,7 @@
 //! Logs: one subscriber, to standard error, filtered by `POCKETVAULT_LOG`.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 /// The variable with the filter, in the syntax of `tracing-subscriber`'s `EnvFilter`.
@@ -11,7 +13,10 @@ const FORMAT_VARIABLE: &str = "POCKETVAULT_LOG_FORMAT";
 pub fn start() {
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE)
         .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,sqlx=warn"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let json = std::env::var(FORMAT_VARIABLE).is_ok_and(|format| format == "json");
     // A second subscriber is refused, which is what a test that starts two servers wants.
     let _ = if json { builder.json().try_init() } else { builder.with_target(false).try_init() };

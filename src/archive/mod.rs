@@ -13,6 +13,7 @@ pub use inflate::EntryReader;
 pub use limits::Limits;
 pub use reader::{Probe, Reader, Verified, probe};
 pub use stored::{Method, StoredEntry};
+pub use tail::TailProbe;
 pub use write::{Summary, WriteOptions, write};
 
 mod deflate;
@@ -28,6 +29,7 @@ mod plan;
 mod reader;
 mod sniff;
 mod stored;
+mod tail;
 mod worker;
 mod write;
 

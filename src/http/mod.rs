@@ -1,19 +1,29 @@
-//! To be written.
+//! The HTTP server: one service takes every request, [`server`] is the list of steps in
+//! PocketBase's order, [`routes`] has all routes on one screen, and [`faces`] answer.
+//!
+//! The other modules each know one thing of HTTP as PocketBase speaks it: bodies, `fields`,
+//! ranges, uploads, downloads. None of them knows the vault.
 
 pub mod bind;
 pub mod blocks;
 pub mod body;
+pub mod call;
 pub mod cleanup;
 pub mod cors;
 pub mod disposition;
 pub mod download;
 pub mod excerpt;
+pub mod faces;
 pub mod fields;
+pub mod guard;
 pub mod json;
 pub mod media;
 pub mod multipart;
 pub mod query;
 pub mod range;
+pub mod routes;
+pub mod server;
+pub mod services;
 pub mod sniff;
 pub mod strict;
 pub mod upload;

@@ -1,7 +1,7 @@
-//! From a thread that writes to a stream that is stored: bounded, and honest about its end.
+//! From whoever makes bytes to a stream that is stored: bounded, and honest about its end.
 //!
-//! A writer that is dropped before [`BlockWriter::finish`] ends the stream with an error, so a
-//! source that failed is never stored as a short archive.
+//! A sender that is dropped before [`BlockSender::finish`] ends the stream with an error, so a
+//! source that failed or a client that left is never stored as a short archive.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::storage::ByteStream;
 
 /// Bytes per block on the way to the storage.
@@ -19,21 +19,19 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// Blocks that may wait; with the one being filled this bounds the memory.
 const BLOCKS_WAITING: usize = 4;
 
-/// The writing end, for a blocking thread.
+/// The sending end.
 #[derive(Debug)]
-pub struct BlockWriter {
+pub struct BlockSender {
     sender: mpsc::Sender<Result<Bytes>>,
-    block: BytesMut,
     finished: Arc<AtomicBool>,
 }
 
-/// A pair of a writer and the stream of what it writes.
-pub fn pipe() -> (BlockWriter, ByteStream) {
+/// A sender and the stream of what it sends.
+pub fn channel() -> (BlockSender, ByteStream) {
     let (sender, receiver) = mpsc::channel(BLOCKS_WAITING);
     let finished = Arc::new(AtomicBool::new(false));
-    let block = BytesMut::with_capacity(BLOCK_BYTES);
-    let writer = BlockWriter { sender, block, finished: finished.clone() };
-    let stream = futures_util::stream::unfold(Some((receiver, finished)), |state| async move {
+    let state = Some((receiver, finished.clone()));
+    let stream = futures_util::stream::unfold(state, |state| async move {
         let (mut receiver, finished) = state?;
         match receiver.recv().await {
             Some(block) => Some((block, Some((receiver, finished)))),
@@ -41,24 +39,52 @@ pub fn pipe() -> (BlockWriter, ByteStream) {
             None => Some((Err(Error::internal("the archive was broken off")), None)),
         }
     });
-    (writer, stream.boxed())
+    (BlockSender { sender, finished }, stream.boxed())
+}
+
+impl BlockSender {
+    /// Sends a block; whether anybody still takes it.
+    pub async fn send(&self, block: Bytes) -> bool {
+        self.sender.send(Ok(block)).await.is_ok()
+    }
+
+    /// Ends the stream cleanly.
+    pub fn finish(self) {
+        self.finished.store(true, Ordering::Release);
+    }
+
+    /// Ends the stream with `error`, from a blocking thread.
+    fn fail(self, error: Error) {
+        // Nobody listens: then nobody stores it either.
+        let _ = self.sender.blocking_send(Err(error));
+    }
+}
+
+/// The sending end for a blocking thread that writes.
+#[derive(Debug)]
+pub(super) struct BlockWriter {
+    sender: BlockSender,
+    block: BytesMut,
+}
+
+/// A writer and the stream of what it writes.
+pub(super) fn pipe() -> (BlockWriter, ByteStream) {
+    let (sender, stream) = channel();
+    (BlockWriter { sender, block: BytesMut::with_capacity(BLOCK_BYTES) }, stream)
 }
 
 impl BlockWriter {
-    /// Sends what is left and ends the stream cleanly.
-    ///
-    /// # Errors
-    /// The reading end is gone.
-    pub fn finish(mut self) -> Result<()> {
-        self.send_block().context("cannot hand on the archive")?;
-        self.finished.store(true, Ordering::Release);
-        Ok(())
+    /// Sends what is left and ends the stream cleanly. A reader that is gone has an error of
+    /// its own, and that one is reported.
+    pub(super) fn finish(mut self) {
+        if self.send_block().is_ok() {
+            self.sender.finish();
+        }
     }
 
     /// Ends the stream with `error`.
-    pub fn fail(self, error: Error) {
-        // Nobody listens: then nobody stores it either.
-        let _ = self.sender.blocking_send(Err(error));
+    pub(super) fn fail(self, error: Error) {
+        self.sender.fail(error);
     }
 
     fn send_block(&mut self) -> io::Result<()> {
@@ -67,6 +93,7 @@ impl BlockWriter {
         }
         let block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK_BYTES));
         self.sender
+            .sender
             .blocking_send(Ok(block.freeze()))
             .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the storage stopped reading"))
     }
@@ -103,10 +130,10 @@ mod tests {
         let (mut writer, stream) = pipe();
         let thread = std::thread::spawn(move || {
             writer.write_all(&vec![7; 3 * BLOCK_BYTES + 5]).expect("written");
-            writer.finish()
+            writer.finish();
         });
         assert_eq!(collect(stream).await.expect("a clean end"), 3 * BLOCK_BYTES + 5);
-        thread.join().expect("joined").expect("finished");
+        thread.join().expect("joined");
     }
 
     #[tokio::test]

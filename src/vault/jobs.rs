@@ -145,6 +145,16 @@ impl Jobs {
         records.jobs.iter().any(|(job, _)| job.state == State::Running)
     }
 
+    /// Asks every running job to stop.
+    pub fn cancel_all(&self) {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        for (job, control) in &records.jobs {
+            if job.state == State::Running {
+                control.cancel();
+            }
+        }
+    }
+
     fn change(&self, id: u64, change: impl FnOnce(&mut Job)) {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((job, _)) = records.jobs.iter_mut().find(|(job, _)| job.id == id) {

@@ -1,5 +1,135 @@
 //! The vault: one source, one storage, and the flight that lets one job at a time work on them.
+//!
+//! `begin_*` finds every error that is the client's and takes the ticket; `spawn` does the work
+//! on the main runtime, where it outlives the request, the connection and the server.
 
-pub mod bridge;
-pub mod flight;
-pub mod jobs;
+mod bridge;
+mod create;
+mod flight;
+mod jobs;
+mod restore;
+mod retention;
+pub mod schedule;
+mod upload;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::archive::WriteOptions;
+use crate::backup::{Backup, Key};
+use crate::clock::Clock;
+use crate::data_dir::DataDir;
+use crate::error::{Error, Kind, Result};
+use crate::source::PocketBaseFolder;
+use crate::storage::Storage;
+
+pub use bridge::{BlockSender, channel};
+pub use create::Creating;
+pub use flight::{Busy, Flight, Operation};
+pub use jobs::{Job, JobHandle, JobKind, Jobs, Method, State};
+pub use restore::Restoring;
+
+/// What a vault is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The folder that is backed up and restored.
+    pub data: DataDir,
+    /// How it is read.
+    pub source: PocketBaseFolder,
+    /// Where backups are kept.
+    pub storage: Arc<dyn Storage>,
+    /// How archives are written.
+    pub archive: WriteOptions,
+    /// The time.
+    pub clock: Clock,
+    /// The runtime that long work runs on.
+    pub runtime: Handle,
+}
+
+/// The vault. Shared by all faces.
+#[derive(Debug)]
+pub struct Vault {
+    data: DataDir,
+    source: PocketBaseFolder,
+    storage: RwLock<Arc<dyn Storage>>,
+    archive: WriteOptions,
+    clock: Clock,
+    runtime: Handle,
+    flight: Flight,
+    jobs: Jobs,
+    restart: watch::Sender<bool>,
+}
+
+impl Vault {
+    /// Puts a vault together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let jobs = Jobs::new(parts.clock.clone());
+        Arc::new(Self {
+            data: parts.data,
+            source: parts.source,
+            storage: RwLock::new(parts.storage),
+            archive: parts.archive,
+            clock: parts.clock,
+            runtime: parts.runtime,
+            flight: Flight::default(),
+            jobs,
+            restart: watch::Sender::new(false),
+        })
+    }
+
+    /// The lock, for faces that answer "busy" before anything else.
+    pub fn flight(&self) -> &Flight {
+        &self.flight
+    }
+
+    /// The records of jobs.
+    pub fn jobs(&self) -> &Jobs {
+        &self.jobs
+    }
+
+    /// Becomes true when a restore is ready and the process has to be replaced.
+    pub fn restart_wanted(&self) -> watch::Receiver<bool> {
+        self.restart.subscribe()
+    }
+
+    /// The runtime that long work runs on.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// The storage of this moment.
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        self.storage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes another storage for all jobs that begin from now on.
+    pub fn use_storage(&self, storage: Arc<dyn Storage>) {
+        *self.storage.write().unwrap_or_else(PoisonError::into_inner) = storage;
+    }
+
+    /// All backups, ascending by key.
+    ///
+    /// # Errors
+    /// As [`Storage::list`].
+    pub async fn list(&self) -> Result<Vec<Backup>> {
+        self.storage().list().await
+    }
+
+    /// Removes a backup, unless a job is at work on it.
+    ///
+    /// # Errors
+    /// [`Kind::InUse`], and as [`Storage::delete`].
+    pub async fn delete(&self, key: &Key) -> Result<()> {
+        if self.flight.current().is_some_and(|busy| busy.key == *key) {
+            return Err(Error::new(
+                Kind::InUse,
+                "The backup is currently being used and cannot be deleted.",
+            ));
+        }
+        self.storage().delete(key).await?;
+        tracing::info!(%key, "deleted a backup");
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! `pocketvault serve`
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+
+use crate::app::{App, Ended, FirstSuperuser};
+use crate::clock::Clock;
+use crate::config::{Config, ServeOptions};
+use crate::error::{Context, Error, Result};
+use crate::restore::{self, Recovery, Restart};
+
+/// Connections that may wait while the process is replaced.
+const BACKLOG: i32 = 4096;
+
+/// Serves until it is told to stop. Returns only then, or with an error.
+pub(super) fn run(options: &ServeOptions) -> Result<()> {
+    let restart = Restart::of_this_process()?;
+    let config = Config::serve(options)?;
+    let clock = Clock::system();
+    let listener = listener(config.http)?;
+    let recovery = restore::recover(&config.data, &clock)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let ended = runtime.block_on(serve(&config, &clock, &listener, recovery))?;
+    match ended {
+        Ended::Stopped => Ok(()),
+        Ended::Restart => Err(restart.exec(Some(&listener))),
+    }
+}
+
+async fn serve(
+    config: &Config,
+    clock: &Clock,
+    listener: &TcpListener,
+    recovery: Recovery,
+) -> Result<Ended> {
+    let app = opened(config, clock, recovery).await?;
+    let address = listener.local_addr().context("cannot tell the address")?;
+    greet(config, address, app.first_superuser())?;
+    let served = listener.try_clone().context("cannot share the listener")?;
+    app.serve(served).await
+}
+
+/// Builds the application; data that was just swapped in is proven by that, or rolled back.
+async fn opened(config: &Config, clock: &Clock, recovery: Recovery) -> Result<App> {
+    let runtime = tokio::runtime::Handle::current();
+    let build = || App::build(config, clock.clone(), runtime.clone());
+    match recovery {
+        Recovery::Nothing { swept } => {
+            if swept > 0 {
+                tracing::info!(swept, "removed what abandoned restores left");
+            }
+            build().await
+        }
+        Recovery::RolledBack { subject, reason } => {
+            tracing::error!(key = subject.key, reason, "a restore was rolled back");
+            build().await
+        }
+        Recovery::Swapped { subject, attempt } => {
+            tracing::info!(key = subject.key, attempt, "restored data is in place");
+            match build().await {
+                Ok(app) => {
+                    restore::prove(&config.data, clock)?;
+                    tracing::info!(key = subject.key, "the restore is proven");
+                    Ok(app)
+                }
+                Err(error) => {
+                    tracing::error!(error = error.full(), "the restored data cannot be opened");
+                    restore::roll_back(&config.data, &error.full(), clock)?;
+                    build().await
+                }
+            }
+        }
+    }
+}
+
+/// The socket that was handed to us, or a new one.
+fn listener(address: SocketAddr) -> Result<TcpListener> {
+    if let Some(listener) = restore::inherited_listener()? {
+        return Ok(listener);
+    }
+    let listener = TcpListener::bind(address).map_err(|error| {
+        Error::internal(format!("cannot listen on {address}"))
+            .because(error)
+            .hint("is another server running there? choose another address with --http")
+    })?;
+    rustix::net::listen(&listener, BACKLOG)
+        .map_err(std::io::Error::from)
+        .context("cannot listen")?;
+    Ok(listener)
+}
+
+/// Tells where we are and how to begin.
+fn greet(config: &Config, address: SocketAddr, first: Option<&FirstSuperuser>) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let base = format!("http://{address}");
+    let folder = config.data.root().display();
+    let said = match first {
+        None => format!("pocketvault serves {folder} on {base}\n"),
+        Some(first) => welcome(&base, &folder.to_string(), first),
+    };
+    out.write_all(said.as_bytes()).and_then(|()| out.flush()).context("cannot print")
+}
+
+fn welcome(base: &str, folder: &str, first: &FirstSuperuser) -> String {
+    let FirstSuperuser { email, password } = first;
+    format!(
+        r#"pocketvault serves {folder} on {base}
+
+The first superuser was created. This password is shown only once:
+
+  e-mail    {email}
+  password  {password}
+
+Make a backup with curl:
+
+  TOKEN=$(curl -s {base}/api/collections/_superusers/auth-with-password \
+    -H 'Content-Type: application/json' \
+    -d '{{"identity":"{email}","password":"{password}"}}' | sed 's/.*"token":"\([^"]*\)".*/\1/')
+  curl -X POST {base}/api/backups -H "Authorization: $TOKEN"
+  curl {base}/api/backups -H "Authorization: $TOKEN"
+
+or with the JavaScript SDK (npm install pocketbase):
+
+  import PocketBase from "pocketbase";
+  const pb = new PocketBase("{base}");
+  await pb.collection("_superusers").authWithPassword("{email}", "{password}");
+  await pb.backups.create("first.zip");
+  console.log(await pb.backups.getFullList());
+"#
+    )
+}

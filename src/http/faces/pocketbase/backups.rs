@@ -1,0 +1,253 @@
+//! `/api/backups`: list, create, delete, restore. Upload and download have their own files.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::fault::{Answer, ApiError, LOADING, VALIDATION};
+use super::respond;
+use crate::backup::{Backup, Key};
+use crate::clock::pocketbase_time;
+use crate::error::{Error, Kind, Violation};
+use crate::http::bind::{self, Field, Shape};
+use crate::http::body::Body;
+use crate::http::call::Call;
+use crate::http::guard::Superuser;
+use crate::http::query;
+use crate::vault::{Creating, Method};
+
+const FORM: &[Field] = &[Field { name: "name", element: "Name", shape: Shape::Text }];
+/// Longest time that a client may ask us to wait, in seconds.
+const WAIT_S_MAX: u64 = 24 * 3600;
+
+/// How the answer to a failed delete begins.
+const GONE: &str = "Invalid or already deleted backup file. Raw error: \n";
+
+/// One line of the list, in PocketBase's order of fields.
+#[derive(Debug, Serialize)]
+struct Listed {
+    modified: String,
+    key: String,
+    size: u64,
+}
+
+impl From<Backup> for Listed {
+    fn from(backup: Backup) -> Self {
+        Self {
+            modified: pocketbase_time(backup.modified),
+            key: backup.key.to_string(),
+            size: backup.size_bytes,
+        }
+    }
+}
+
+/// `GET /api/backups`
+pub(super) async fn list(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
+    let backups = call.services.vault.list().await.map_err(|error| {
+        tracing::error!(error = error.full(), "cannot list the backups");
+        ApiError::bad_request(format!(
+            "Failed to retrieve backup items. Raw error: \n{}.",
+            error.message()
+        ))
+    })?;
+    let listed: Vec<Listed> = backups.into_iter().map(Listed::from).collect();
+    respond::ok(call, &listed)
+}
+
+/// `POST /api/backups`
+pub(super) async fn create(call: &mut Call, _: &Superuser) -> Answer<HttpResponse> {
+    let services = call.services.clone();
+    services.vault.flight().check()?;
+    let chosen = chosen_name(call).await?;
+    let named = chosen.is_some();
+    let app_name = &call.settings.values().meta.app_name;
+    let begun = services.vault.begin_create(chosen, app_name, Method::Api).await;
+    let creating = begun.map_err(|error| not_begun(&error, named))?;
+    let preference = Preference::of(call);
+    finish(creating, preference, services.create_wait).await
+}
+
+/// `DELETE /api/backups/{key}`
+pub(super) async fn delete(call: &Call, _: &Superuser, key: &[u8]) -> Answer<HttpResponse> {
+    let segment = key.to_vec();
+    let gone = |error: &Error| match error.kind() {
+        Kind::InUse => ApiError::bad_request(error.message()),
+        Kind::NotFound | Kind::Corrupt => {
+            ApiError::bad_request(format!("{GONE}{}", super::key::not_deleted(&segment)))
+        }
+        _ => {
+            let key = String::from_utf8_lossy(&segment);
+            tracing::error!(%key, error = error.full(), "cannot delete a backup");
+            let said = error.message().trim_end_matches('.');
+            ApiError::bad_request(format!("{GONE}[key: {key}] {said}."))
+        }
+    };
+    let key = super::key::of_path(key).map_err(|error| gone(&error))?;
+    call.services.vault.delete(&key).await.map_err(|error| gone(&error))?;
+    Ok(respond::no_content())
+}
+
+/// `POST /api/backups/{key}/restore`
+pub(super) async fn restore(call: &Call, _: &Superuser, key: &[u8]) -> Answer<HttpResponse> {
+    let vault = &call.services.vault;
+    vault.flight().check()?;
+    let missing = |error: Error| match error.kind() {
+        Kind::Busy | Kind::Unavailable => ApiError::bad_request(error.message()),
+        _ => ApiError::bad_request("Missing or invalid backup file."),
+    };
+    call.services.require_restorable().map_err(missing)?;
+    let key = super::key::of_path(key).map_err(missing)?;
+    let restoring = vault.begin_restore(&key).await.map_err(missing)?;
+    // How it ends is in the job record: the process that answers then is another one.
+    drop(restoring.spawn());
+    Ok(respond::no_content())
+}
+
+/// The name that a client chose: in the body, or (as some SDKs do) as `basename` in the query
+/// of a request without one.
+async fn chosen_name(call: &mut Call) -> Answer<Option<Key>> {
+    let body = call.body().await.map_err(|_| ApiError::bad_request(LOADING))?;
+    if body == Body::Absent {
+        let basename = query::first(call.request.query_string(), "basename");
+        return Ok(basename.and_then(|name| Key::named(&name).ok()));
+    }
+    let form = bind::bind(&body, FORM).map_err(|_| ApiError::bad_request(LOADING))?;
+    match form.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) {
+        Some(name) => Ok(Some(Key::named(name)?)),
+        None => Ok(None),
+    }
+}
+
+fn not_begun(error: &Error, named: bool) -> ApiError {
+    match error.kind() {
+        Kind::Busy => ApiError::bad_request(error.message()),
+        // PocketBase says the same of a name that is taken and of a storage that is silent.
+        _ if named => {
+            if error.kind() != &Kind::Exists {
+                tracing::error!(error = error.full(), "cannot look for a backup's name");
+            }
+            name_taken()
+        }
+        _ => failed(error),
+    }
+}
+
+fn name_taken() -> ApiError {
+    let violation = Violation::new(
+        "name",
+        "validation_backup_name_exists",
+        "The backup file name is invalid or already exists.",
+    );
+    ApiError::invalid(VALIDATION, &[violation])
+}
+
+fn failed(error: &Error) -> ApiError {
+    match error.kind() {
+        Kind::Exists => name_taken(),
+        _ => ApiError::bad_request("Failed to create backup."),
+    }
+}
+
+/// How long a client wants to wait (RFC 7240).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preference {
+    None,
+    Async,
+    Wait(Duration),
+}
+
+impl Preference {
+    fn of(call: &Call) -> Self {
+        let values = call.values_of("Prefer");
+        let values: Vec<&str> =
+            values.iter().filter_map(|value| std::str::from_utf8(value).ok()).collect();
+        Self::parse(&values.join(","))
+    }
+
+    /// The first preference that we know counts.
+    fn parse(text: &str) -> Self {
+        for preference in text.split(',').map(str::trim) {
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            if name.trim().eq_ignore_ascii_case("respond-async") {
+                return Self::Async;
+            }
+            if name.trim().eq_ignore_ascii_case("wait")
+                && let Ok(seconds) = value.trim().trim_matches('"').parse::<u64>()
+            {
+                return Self::Wait(Duration::from_secs(seconds.min(WAIT_S_MAX)));
+            }
+        }
+        Self::None
+    }
+}
+
+/// Waits for the end as long as it was agreed, then lets the job go on.
+async fn finish(
+    creating: Creating,
+    preference: Preference,
+    create_wait: Duration,
+) -> Answer<HttpResponse> {
+    let job = creating.job();
+    let task = creating.spawn();
+    let wait = match preference {
+        Preference::None => create_wait,
+        Preference::Async => Duration::ZERO,
+        Preference::Wait(wait) => wait,
+    };
+    let ended = match preference {
+        Preference::Async => None,
+        _ => tokio::time::timeout(wait, task).await.ok(),
+    };
+    if let Some(ended) = ended {
+        let ended = ended.map_err(|_| ApiError::bad_request("Failed to create backup."))?;
+        ended.map_err(|error| failed(&error))?;
+        return Ok(respond::no_content());
+    }
+    Ok(let_go(job, preference))
+}
+
+/// PocketBase's clients know 204 only; who stated a preference understands 202.
+fn let_go(job: u64, preference: Preference) -> HttpResponse {
+    let status = match preference {
+        Preference::None => StatusCode::NO_CONTENT,
+        _ => StatusCode::ACCEPTED,
+    };
+    let mut response = respond::empty(status);
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/vault/jobs/{job}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    let applied = match preference {
+        Preference::None => return response,
+        Preference::Async => "respond-async".to_owned(),
+        Preference::Wait(wait) => format!("wait={}", wait.as_secs()),
+    };
+    if let Ok(applied) = HeaderValue::from_str(&applied) {
+        response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preferences_are_read() {
+        let wait = |seconds| Preference::Wait(Duration::from_secs(seconds));
+        for (text, expected) in [
+            ("", Preference::None),
+            ("respond-async", Preference::Async),
+            ("Respond-Async, wait=5", Preference::Async),
+            ("handling=lenient, wait=5", wait(5)),
+            ("wait=\"7\"", wait(7)),
+            ("wait=x", Preference::None),
+            ("wait=99999999999", wait(WAIT_S_MAX)),
+        ] {
+            assert_eq!(Preference::parse(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Every route of the server on one screen.
+
+use actix_web::http::Method;
+use percent_encoding::percent_decode_str;
+
+/// What a request is about. Path parameters are raw bytes: percent-decoding can give anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /api/health`
+    Health,
+    /// `GET /api/backups`
+    BackupList,
+    /// `POST /api/backups`
+    BackupCreate,
+    /// `POST /api/backups/upload`
+    BackupUpload,
+    /// `GET /api/backups/{key}`
+    BackupDownload(Vec<u8>),
+    /// `DELETE /api/backups/{key}`
+    BackupDelete(Vec<u8>),
+    /// `POST /api/backups/{key}/restore`
+    BackupRestore(Vec<u8>),
+    /// `POST /api/files/token`
+    FileToken,
+    /// `GET /api/collections/{collection}/auth-methods`
+    AuthMethods(Vec<u8>),
+    /// `POST /api/collections/{collection}/auth-with-password`
+    AuthPassword(Vec<u8>),
+    /// `POST /api/collections/{collection}/auth-refresh`
+    AuthRefresh(Vec<u8>),
+    /// `POST /api/collections/{collection}/request-otp`
+    OtpRequest(Vec<u8>),
+    /// `POST /api/collections/{collection}/auth-with-otp`
+    AuthOtp(Vec<u8>),
+    /// `POST /api/collections/{collection}/impersonate/{id}`
+    Impersonate(Vec<u8>, Vec<u8>),
+    /// `GET /api/settings`
+    SettingsGet,
+    /// `PATCH /api/settings`
+    SettingsPatch,
+    /// `POST /api/settings/test/s3`
+    SettingsTestS3,
+    /// `GET /api/crons`
+    CronList,
+    /// `POST /api/crons/{id}`
+    CronRun(Vec<u8>),
+    /// `GET /api/vault/jobs`
+    JobList,
+    /// `GET /api/vault/jobs/{id}`
+    JobGet(Vec<u8>),
+    /// `GET` or `HEAD` of anything else: PocketBase's static files would answer.
+    UnknownFile,
+    /// Anything else.
+    Unknown,
+}
+
+impl Route {
+    /// Finds the route of a request by its method and its still encoded path. Matching is
+    /// case-sensitive, knows no trailing slash, and serves HEAD wherever GET is served.
+    pub fn find(method: &Method, path: &str) -> Self {
+        let segments: Vec<Vec<u8>> = path
+            .strip_prefix('/')
+            .unwrap_or_default()
+            .split('/')
+            .map(|segment| percent_decode_str(segment).collect())
+            .collect();
+        let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
+        let found = match *method {
+            Method::GET | Method::HEAD => Self::find_get(&segments),
+            Method::POST => Self::find_post(&segments),
+            Method::PATCH => match segments[..] {
+                [b"api", b"settings"] => Some(Self::SettingsPatch),
+                _ => None,
+            },
+            Method::DELETE => match segments[..] {
+                [b"api", b"backups", key] if !key.is_empty() => {
+                    Some(Self::BackupDelete(key.to_vec()))
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        found.unwrap_or(match *method {
+            Method::GET | Method::HEAD => Self::UnknownFile,
+            _ => Self::Unknown,
+        })
+    }
+
+    fn find_get(segments: &[&[u8]]) -> Option<Self> {
+        Some(match *segments {
+            [b"api", b"health"] => Self::Health,
+            [b"api", b"backups"] => Self::BackupList,
+            [b"api", b"backups", key] if !key.is_empty() => Self::BackupDownload(key.to_vec()),
+            [b"api", b"collections", name, b"auth-methods"] => Self::AuthMethods(name.to_vec()),
+            [b"api", b"settings"] => Self::SettingsGet,
+            [b"api", b"crons"] => Self::CronList,
+            [b"api", b"vault", b"jobs"] => Self::JobList,
+            [b"api", b"vault", b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
+            _ => return None,
+        })
+    }
+
+    fn find_post(segments: &[&[u8]]) -> Option<Self> {
+        Some(match *segments {
+            [b"api", b"backups"] => Self::BackupCreate,
+            [b"api", b"backups", b"upload"] => Self::BackupUpload,
+            [b"api", b"backups", key, b"restore"] if !key.is_empty() => {
+                Self::BackupRestore(key.to_vec())
+            }
+            [b"api", b"files", b"token"] => Self::FileToken,
+            [b"api", b"collections", name, action] if !name.is_empty() => match action {
+                b"auth-with-password" => Self::AuthPassword(name.to_vec()),
+                b"auth-refresh" => Self::AuthRefresh(name.to_vec()),
+                b"request-otp" => Self::OtpRequest(name.to_vec()),
+                b"auth-with-otp" => Self::AuthOtp(name.to_vec()),
+                _ => return None,
+            },
+            [b"api", b"collections", name, b"impersonate", id]
+                if !name.is_empty() && !id.is_empty() =>
+            {
+                Self::Impersonate(name.to_vec(), id.to_vec())
+            }
+            [b"api", b"settings", b"test", b"s3"] => Self::SettingsTestS3,
+            [b"api", b"crons", id] if !id.is_empty() => Self::CronRun(id.to_vec()),
+            _ => return None,
+        })
+    }
+
+    /// The names by which PocketBase's rate-limit rules call this route: the collection (if
+    /// the route has one) and the tags.
+    pub fn limit_tags(&self) -> (Option<&[u8]>, &'static [&'static str]) {
+        match self {
+            Self::AuthPassword(name) => (Some(name), &["authWithPassword", "auth"]),
+            Self::AuthRefresh(name) => (Some(name), &["authRefresh"]),
+            Self::AuthMethods(name) => (Some(name), &["listAuthMethods"]),
+            Self::OtpRequest(name) => (Some(name), &["requestOTP"]),
+            Self::AuthOtp(name) => (Some(name), &["authWithOTP", "auth"]),
+            _ => (None, &[]),
+        }
+    }
+
+    /// The pattern of a route below a collection, as PocketBase's rules know it.
+    pub fn pattern(&self) -> &'static str {
+        match self {
+            Self::AuthPassword(_) => "POST /api/collections/{collection}/auth-with-password",
+            Self::AuthRefresh(_) => "POST /api/collections/{collection}/auth-refresh",
+            Self::AuthMethods(_) => "GET /api/collections/{collection}/auth-methods",
+            Self::OtpRequest(_) => "POST /api/collections/{collection}/request-otp",
+            Self::AuthOtp(_) => "POST /api/collections/{collection}/auth-with-otp",
+            _ => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_are_found_as_pocketbase_finds_them() {
+        let key = |text: &str| text.as_bytes().to_vec();
+        for (method, path, expected) in [
+            (Method::GET, "/api/health", Route::Health),
+            (Method::HEAD, "/api/backups", Route::BackupList),
+            (Method::GET, "/api/backups/upload", Route::BackupDownload(key("upload"))),
+            (Method::POST, "/api/backups/upload", Route::BackupUpload),
+            (Method::DELETE, "/api/backups/a%2fb", Route::BackupDelete(key("a/b"))),
+            (Method::POST, "/api/backups/a.zip/restore", Route::BackupRestore(key("a.zip"))),
+            (Method::GET, "/api/backups/", Route::UnknownFile),
+            (Method::GET, "/API/backups", Route::UnknownFile),
+            (Method::DELETE, "/api/backups/a.zip/", Route::Unknown),
+            (Method::PUT, "/api/backups", Route::Unknown),
+            (Method::POST, "/api/settings", Route::Unknown),
+            (Method::GET, "/", Route::UnknownFile),
+            (Method::GET, "*", Route::UnknownFile),
+        ] {
+            assert_eq!(Route::find(&method, path), expected, "{method} {path}");
+        }
+    }
+}

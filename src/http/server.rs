@@ -1,0 +1,197 @@
+//! The way of a request, step by step, in PocketBase's order.
+
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use percent_encoding::percent_decode_str;
+
+use crate::auth::keys::TokenKind;
+use crate::auth::record::Identity;
+use crate::error::{Context, Error, Kind, Result};
+use crate::http::body::BODY_BYTES_MAX;
+use crate::http::call::{self, Call};
+use crate::http::faces::pocketbase::{self, ApiError};
+use crate::http::routes::Route;
+use crate::http::services::Services;
+use crate::http::{cleanup, cors, json};
+use crate::settings::addresses;
+use crate::settings::limits;
+
+/// How long a client may take for the head of its request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an idle connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long requests in flight may go on after a stop was asked for.
+const SHUTDOWN_TIMEOUT_S: u64 = 30;
+/// Threads that serve connections; the work that is heavy runs elsewhere.
+const WORKERS_MAX: usize = 4;
+
+/// The headers of every answer that came as far as the routes.
+const SECURITY_HEADERS: [(&str, &str); 4] = [
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "SAMEORIGIN"),
+    ("x-xss-protection", "1; mode=block"),
+    ("cross-origin-opener-policy", "same-origin"),
+];
+
+/// Starts serving on a bound listener. The server runs when it is awaited.
+///
+/// # Errors
+/// The listener cannot be used.
+pub fn start(listener: TcpListener, services: Arc<Services>) -> Result<(Server, ServerHandle)> {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX);
+    let services = web::Data::from(services);
+    let server = HttpServer::new(move || {
+        App::new().app_data(services.clone()).default_service(web::to(handle))
+    })
+    .workers(workers)
+    .keep_alive(KEEP_ALIVE)
+    .client_request_timeout(HEAD_TIMEOUT)
+    .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+    .disable_signals()
+    .listen(listener)
+    .context("cannot serve on the listener")?
+    .run();
+    let handle = server.handle();
+    Ok((server, handle))
+}
+
+async fn handle(
+    request: HttpRequest,
+    payload: web::Payload,
+    services: web::Data<Services>,
+) -> HttpResponse {
+    let (method, headers) = (request.method().clone(), request.headers().clone());
+    let verdict = cleanup::judge(&method, request.uri(), &headers, &services.host);
+    if let Some(response) = cleanup::answer(&verdict, &method) {
+        return canonical(response);
+    }
+    let origins = cors::decide(&services.origins, &method, &headers);
+    let mut response = match origins.answered {
+        true => json::respond_empty(StatusCode::NO_CONTENT),
+        false => answer(request, payload, services.into_inner()).await,
+    };
+    for (name, value) in origins.headers {
+        response.headers_mut().append(name, value);
+    }
+    canonical(response)
+}
+
+/// Header names as Go writes them.
+fn canonical(mut response: HttpResponse) -> HttpResponse {
+    response.head_mut().set_camel_case_headers(true);
+    response
+}
+
+async fn answer(
+    request: HttpRequest,
+    payload: web::Payload,
+    services: Arc<Services>,
+) -> HttpResponse {
+    let (call, refused) = match arrive(request.clone(), payload, services).await {
+        Ok(arrived) => arrived,
+        Err(error) => return pocketbase::render(&request, &error),
+    };
+    if let Some(refused) = refused {
+        // PocketBase refuses before it sets these headers.
+        return pocketbase::render(&request, &refused);
+    }
+    let mut response = match serve(call).await {
+        Ok(response) => response,
+        Err(error) => pocketbase::render(&request, &error),
+    };
+    secure(response.headers_mut());
+    response
+}
+
+/// Who calls, and from where. The second value is the refusal of a superuser who may not come
+/// from there.
+async fn arrive(
+    request: HttpRequest,
+    payload: web::Payload,
+    services: Arc<Services>,
+) -> Result<(Call, Option<ApiError>), ApiError> {
+    let settings = services.settings.current().await?;
+    let caller = caller(&request, &services).await?;
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let trusted = &settings.values().trusted_proxy;
+    let address = addresses::real_ip(trusted, peer, |name| call::values_of(&request, name));
+    let real_ip = address.expanded();
+    let call = Call { request, payload, services, settings, caller, address, real_ip };
+    let superuser = call.caller.as_ref().is_some_and(Identity::is_superuser);
+    let refused = (superuser && !call.superuser_may_come_from_here())
+        .then(|| ApiError::forbidden("You are not allowed to perform this request."));
+    Ok((call, refused))
+}
+
+async fn caller(request: &HttpRequest, services: &Services) -> Result<Option<Identity>, ApiError> {
+    match call::token_of(request) {
+        None | Some("") => Ok(None),
+        Some(token) => Ok(services.directory.identify(token, TokenKind::Auth).await?),
+    }
+}
+
+async fn serve(mut call: Call) -> Result<HttpResponse, ApiError> {
+    let route = Route::find(call.request.method(), call.request.uri().path());
+    check_rate(&call, &route).await?;
+    check_length(&call, &route)?;
+    pocketbase::dispatch(&mut call, route).await
+}
+
+async fn check_rate(call: &Call, route: &Route) -> Result<(), ApiError> {
+    let limits = &call.settings.values().rate_limits;
+    if !limits.enabled {
+        return Ok(());
+    }
+    let (name, tags) = route.limit_tags();
+    let collection = match name {
+        Some(name) => call.services.directory.collection(&String::from_utf8_lossy(name)).await?,
+        None => None,
+    };
+    let path = percent_decode_str(call.request.uri().path()).decode_utf8_lossy();
+    let request = limits::Request {
+        method: call.request.method().as_str(),
+        path: &path,
+        sender: &call.address,
+        signed_in: call.caller.is_some(),
+        superuser: call.caller.as_ref().is_some_and(Identity::is_superuser),
+        collection: collection.as_ref().map(|collection| limits::CollectionRoute {
+            id: &collection.id,
+            name: &collection.name,
+            pattern: route.pattern(),
+            tags,
+        }),
+    };
+    match call.services.limits.allows(limits, &request) {
+        true => Ok(()),
+        false => Err(Error::new(Kind::Throttled, "a rate limit was reached").into()),
+    }
+}
+
+fn check_length(call: &Call, route: &Route) -> Result<(), ApiError> {
+    let length = call.request.headers().get(CONTENT_LENGTH);
+    let length: Option<u64> = length.and_then(|value| value.to_str().ok()?.parse().ok());
+    if *route != Route::BackupUpload && length.is_some_and(|length| length > BODY_BYTES_MAX) {
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "Request entity too large."));
+    }
+    Ok(())
+}
+
+fn secure(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+}
+
+impl Call {
+    /// Whether a superuser may come from the address of this request.
+    pub fn superuser_may_come_from_here(&self) -> bool {
+        let allowed = &self.settings.values().superuser_ips;
+        addresses::superuser_may_come_from(allowed, &self.address)
+    }
+}

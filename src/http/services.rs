@@ -1,0 +1,155 @@
+//! What requests are served with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::directory::Directory;
+use crate::auth::throttle::{Attempt, Throttle};
+use crate::data_dir::DataDir;
+use crate::database::{Access, Database};
+use crate::error::{Error, Kind, Result};
+use crate::http::cors::Origins;
+use crate::notify::mail::{self, Content, Mail};
+use crate::occupants;
+use crate::settings::addresses::Address;
+use crate::settings::limits::Limiter;
+use crate::settings::store::Store;
+use crate::settings::{PatchError, S3, Settings};
+use crate::storage::{LocalStorage, S3Options, S3Storage, Storage};
+use crate::vault::Vault;
+use crate::vault::schedule::Scheduler;
+
+/// Everything behind the routes.
+#[derive(Debug)]
+pub struct Services {
+    /// The folder.
+    pub data: DataDir,
+    /// Its databases.
+    pub database: Database,
+    /// Jobs and backups.
+    pub vault: Arc<Vault>,
+    /// Records and tokens.
+    pub directory: Directory,
+    /// PocketBase's settings.
+    pub settings: Arc<Store>,
+    /// What runs by the clock.
+    pub scheduler: Scheduler,
+    /// The rate limits that the settings may ask for.
+    pub limits: Limiter,
+    /// Slows down guessing; `None` when it is switched off.
+    pub throttle: Option<Throttle>,
+    /// Longest wait of a create.
+    pub create_wait: Duration,
+    /// The origins whose pages may read answers.
+    pub origins: Origins,
+    /// The host that we listen on, without its port.
+    pub host: String,
+}
+
+impl Services {
+    /// Begins a login attempt.
+    ///
+    /// # Errors
+    /// [`Kind::Throttled`] after too many wrong ones.
+    pub fn begin_login(&self, address: &Address, name: &str) -> Result<()> {
+        let Some(throttle) = &self.throttle else { return Ok(()) };
+        match throttle.begin(address.ip(), name) {
+            Attempt::Allowed => Ok(()),
+            Attempt::Wait(wait) => {
+                let (ip, wait_s) = (address.expanded(), wait.as_secs());
+                tracing::warn!(ip, wait_s, "a login must wait");
+                Err(Error::new(Kind::Throttled, "Too many wrong passwords."))
+            }
+        }
+    }
+
+    /// The attempt was right.
+    pub fn login_succeeded(&self, address: &Address, name: &str) {
+        if let Some(throttle) = &self.throttle {
+            throttle.succeeded(address.ip(), name);
+        }
+    }
+
+    /// Changes the settings and follows them: another storage, fresh rate limits.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] as [`PatchError`] says, or the settings cannot be stored.
+    pub async fn change_settings(
+        &self,
+        change: impl FnOnce(&Settings) -> Result<Settings, PatchError> + Send,
+    ) -> Result<Arc<Settings>> {
+        let saved = self.settings.update(change).await?;
+        self.limits.reset();
+        self.vault.use_storage(storage_of(&saved, &self.data)?);
+        Ok(saved)
+    }
+
+    /// Sends a mail in the name of the application.
+    ///
+    /// # Errors
+    /// The mail server does not take it.
+    pub async fn mail(&self, to: &str, subject: String, content: Content) -> Result<()> {
+        let settings = self.settings.current().await?;
+        let (meta, smtp) = (&settings.values().meta, &settings.values().smtp);
+        let route = match smtp.enabled {
+            false => mail::Route::Sendmail,
+            true => mail::Route::Smtp(mail::Smtp {
+                host: smtp.host.clone(),
+                port: u16::try_from(smtp.port).unwrap_or_default(),
+                username: smtp.username.clone(),
+                password: smtp.password.expose().to_owned(),
+                login: smtp.auth_method == "LOGIN",
+                tls: smtp.tls,
+                local_name: smtp.local_name.clone(),
+            }),
+        };
+        let mail = Mail {
+            sender_name: meta.sender_name.clone(),
+            sender_address: meta.sender_address.clone(),
+            to: to.to_owned(),
+            subject,
+            content,
+        };
+        mail::send(&route, &mail).await
+    }
+
+    /// Whether the folder can be restored into: not while another process runs on it.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] with what to do.
+    pub fn require_restorable(&self) -> Result<()> {
+        let others = occupants::other_processes(&self.data);
+        if self.database.access() == Access::ReadWrite && others.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(?others, "a restore was refused: the folder is in use");
+        Err(Error::new(
+            Kind::Unavailable,
+            "Another process runs on this data. Stop it before you restore.",
+        ))
+    }
+}
+
+/// The storage that the settings ask for.
+///
+/// # Errors
+/// The S3 options make no client.
+pub fn storage_of(settings: &Settings, data: &DataDir) -> Result<Arc<dyn Storage>> {
+    let s3 = &settings.values().backups.s3;
+    Ok(match s3.enabled {
+        true => Arc::new(S3Storage::new(&s3_options(s3))?),
+        false => Arc::new(LocalStorage::new(data.backups())),
+    })
+}
+
+/// PocketBase's words for a bucket in ours.
+pub fn s3_options(s3: &S3) -> S3Options {
+    S3Options {
+        bucket: s3.bucket.clone(),
+        region: s3.region.clone(),
+        endpoint: s3.endpoint.clone(),
+        access_key: s3.access_key.clone(),
+        secret: s3.secret.expose().to_owned(),
+        force_path_style: s3.force_path_style,
+    }
+}

@@ -1,0 +1,188 @@
+//! Making a backup: pin the source, archive it into a stream, store the stream.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use crate::archive;
+use crate::backup::{Backup, Key};
+use crate::control::{Control, Step};
+use crate::error::{Context, Error, Kind, Result};
+use crate::storage::{PutMode, Storage};
+use crate::vault::Vault;
+use crate::vault::bridge::{self, BlockWriter};
+use crate::vault::flight::{Operation, Ticket};
+use crate::vault::jobs::{JobHandle, JobKind, Method};
+
+/// Counters tried behind a generated name that is taken.
+const NUMBERS_MAX: u32 = 100;
+/// Skipped entries that a job record names one by one.
+const NOTES_MAX: usize = 100;
+
+/// How long the size of a source may be looked at before the work begins.
+const ESTIMATE_TIME: Duration = Duration::from_millis(200);
+
+/// Which name a new backup gets.
+#[derive(Debug, Clone)]
+enum Name {
+    /// This one; taken is an error.
+    Chosen(Key),
+    /// This one, or the next free one like it.
+    Generated(Key),
+}
+
+/// A backup that may begin: the flight is taken, the name is free.
+#[derive(Debug)]
+pub struct Creating {
+    vault: Arc<Vault>,
+    storage: Arc<dyn Storage>,
+    key: Key,
+    job: JobHandle,
+    ticket: Ticket,
+}
+
+impl Vault {
+    /// Takes the flight and a name for a new backup; without `chosen` a name is generated
+    /// from `app_name`.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`], [`Kind::Exists`] for a chosen name, or the storage's own when it cannot
+    /// be asked.
+    pub async fn begin_create(
+        self: &Arc<Self>,
+        chosen: Option<Key>,
+        app_name: &str,
+        method: Method,
+    ) -> Result<Creating> {
+        let scheduled = method == Method::Scheduled;
+        let name = match chosen {
+            Some(key) => Name::Chosen(key),
+            None => Name::Generated(Key::generate(app_name, self.clock.now(), scheduled)),
+        };
+        let (Name::Chosen(wanted) | Name::Generated(wanted)) = &name;
+        let ticket = self.flight.begin(Operation::Create, wanted)?;
+        let storage = self.storage();
+        let key = free_key(storage.as_ref(), name).await?;
+        ticket.rename(&key);
+        let job = self.jobs.open(JobKind::Create, method, &key);
+        Ok(Creating { vault: self.clone(), storage, key, job, ticket })
+    }
+}
+
+impl Creating {
+    /// The number of its job.
+    pub fn job(&self) -> u64 {
+        self.job.id()
+    }
+
+    /// The key it will have.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Does the work on the main runtime; whoever waits may leave.
+    pub fn spawn(self) -> JoinHandle<Result<Backup>> {
+        let runtime = self.vault.runtime.clone();
+        runtime.spawn(async move {
+            let started = Instant::now();
+            let result = self.run().await;
+            if let Ok(backup) = &result {
+                tracing::info!(
+                    key = %backup.key,
+                    size_bytes = backup.size_bytes,
+                    duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "made a backup"
+                );
+            }
+            self.job.finish(&result);
+            drop(self.ticket);
+            result
+        })
+    }
+
+    async fn run(&self) -> Result<Backup> {
+        let (writer, stream) = bridge::pipe();
+        let (vault, control) = (self.vault.clone(), self.job.control().clone());
+        let worker = spawn_blocking(move || archive_into(writer, &vault, &control));
+        let stored = self.storage.put(&self.key, stream, PutMode::Create).await;
+        let skipped = worker.await.context("the archiving thread stopped")?;
+        // The worker's own error travels through the stream; a clean put means it had none.
+        let backup = stored?;
+        for note in skipped {
+            self.job.note(note);
+        }
+        Ok(backup)
+    }
+}
+
+/// Archives everything into the writer; what was left out, in words.
+fn archive_into(mut writer: BlockWriter, vault: &Vault, control: &Control) -> Vec<String> {
+    match write_archive(&mut writer, vault, control) {
+        Ok(notes) => {
+            writer.finish();
+            notes
+        }
+        Err(error) => {
+            writer.fail(error);
+            Vec::new()
+        }
+    }
+}
+
+fn write_archive(
+    writer: &mut BlockWriter,
+    vault: &Vault,
+    control: &Control,
+) -> Result<Vec<String>> {
+    control.enter(Step::Pinning);
+    let estimate = vault.source.estimate(ESTIMATE_TIME)?;
+    control.expect(estimate.bytes, estimate.entries);
+    let mut snapshot = vault.source.pin(control)?;
+    control.enter(Step::Archiving);
+    let summary = archive::write(&mut snapshot, writer, &vault.archive, control)?;
+    let of_archive =
+        summary.skipped.iter().map(|entry| format!("{}: {}", entry.path, entry.reason));
+    let of_source = snapshot.skipped().into_iter().map(|entry| entry.to_string());
+    let mut notes: Vec<String> =
+        of_archive.chain(of_source).map(|entry| format!("left out {entry}")).collect();
+    let left_out = notes.len();
+    if left_out > 0 {
+        tracing::warn!(left_out, first = notes[0], "the backup leaves files out");
+    }
+    if left_out > NOTES_MAX {
+        notes.truncate(NOTES_MAX);
+        notes.push(format!("… and {} more", left_out - NOTES_MAX));
+    }
+    Ok(notes)
+}
+
+/// The name if it is free; for a generated one the next free one.
+async fn free_key(storage: &dyn Storage, name: Name) -> Result<Key> {
+    match name {
+        Name::Chosen(key) => match is_free(storage, &key).await? {
+            true => Ok(key),
+            false => Err(Error::new(Kind::Exists, format!("a backup {key} exists already"))),
+        },
+        Name::Generated(key) => {
+            if is_free(storage, &key).await? {
+                return Ok(key);
+            }
+            for n in 2..=NUMBERS_MAX {
+                let numbered = key.numbered(n);
+                if is_free(storage, &numbered).await? {
+                    return Ok(numbered);
+                }
+            }
+            Err(Error::new(Kind::Exists, format!("{key} and all names like it are taken")))
+        }
+    }
+}
+
+async fn is_free(storage: &dyn Storage, key: &Key) -> Result<bool> {
+    match storage.head(key).await {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == &Kind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,240 @@
+//! What runs by the clock: PocketBase's automatic backup, and the housekeeping that PocketBase
+//! does on its databases. Minutes are UTC, as PocketBase's are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
+
+use crate::auth::directory::Directory;
+use crate::clock::{Clock, pocketbase_time};
+use crate::cron::Schedule;
+use crate::database::{Access, Database};
+use crate::error::{Context, Error, Kind, Result};
+use crate::settings::store::Store;
+use crate::vault::Vault;
+use crate::vault::jobs::Method;
+
+/// Minutes that a late wake-up makes up for at most: a machine that slept longer starts anew.
+const CATCH_UP_MINUTES_MAX: i64 = 5;
+/// Tries of an automatic backup that found the flight taken, a minute apart.
+const BUSY_TRIES: u32 = 30;
+const BUSY_WAIT: Duration = Duration::from_secs(60);
+
+/// A task that runs by the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Cuts back the write-ahead logs and lets SQLite refresh its statistics.
+    Optimize,
+    /// Deletes second-factor sessions that are over.
+    MfaCleanup,
+    /// Deletes one-time passwords that are over.
+    OtpCleanup,
+    /// Deletes old log lines.
+    LogsCleanup,
+    /// Makes an automatic backup and prunes the older ones.
+    AutoBackup,
+}
+
+impl Task {
+    /// PocketBase's name of it.
+    pub fn id(self) -> &'static str {
+        match self {
+            Self::Optimize => "__pbDBOptimize__",
+            Self::MfaCleanup => "__pbMFACleanup__",
+            Self::OtpCleanup => "__pbOTPCleanup__",
+            Self::LogsCleanup => "__pbLogsCleanup__",
+            Self::AutoBackup => "__pbAutoBackup__",
+        }
+    }
+}
+
+/// A task and when it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cron {
+    /// What runs.
+    pub task: Task,
+    /// When, in PocketBase's grammar.
+    pub expression: String,
+}
+
+/// Runs tasks by the clock. On a folder that another PocketBase runs on it lists and runs
+/// none: two schedulers on one folder would both make backups.
+#[derive(Debug, Clone)]
+pub struct Scheduler {
+    vault: Arc<Vault>,
+    database: Database,
+    directory: Directory,
+    settings: Arc<Store>,
+    clock: Clock,
+}
+
+impl Scheduler {
+    /// A scheduler; [`Scheduler::run`] starts it.
+    pub fn new(
+        vault: Arc<Vault>,
+        database: Database,
+        directory: Directory,
+        settings: Arc<Store>,
+        clock: Clock,
+    ) -> Self {
+        Self { vault, database, directory, settings, clock }
+    }
+
+    /// What runs at this moment's settings, in PocketBase's order.
+    ///
+    /// # Errors
+    /// The settings cannot be read.
+    pub async fn crons(&self) -> Result<Vec<Cron>> {
+        if self.database.access() == Access::ReadOnly {
+            return Ok(Vec::new());
+        }
+        let cron = |task, expression: &str| Cron { task, expression: expression.to_owned() };
+        let mut crons = vec![
+            cron(Task::Optimize, "0 0 * * *"),
+            cron(Task::MfaCleanup, "0 * * * *"),
+            cron(Task::OtpCleanup, "0 * * * *"),
+            cron(Task::LogsCleanup, "0 */6 * * *"),
+        ];
+        let settings = self.settings.current().await?;
+        if !settings.values().backups.cron.is_empty() {
+            crons.push(cron(Task::AutoBackup, &settings.values().backups.cron));
+        }
+        Ok(crons)
+    }
+
+    /// Wakes up each minute and runs what is due. Never returns.
+    pub async fn run(self) {
+        let mut last = minute_of(self.clock.now());
+        loop {
+            let now = self.clock.now();
+            let next = minute_of(now) + TimeDelta::minutes(1);
+            let wait = (next - now).to_std().unwrap_or(Duration::from_secs(1));
+            tokio::time::sleep(wait.min(Duration::from_secs(60))).await;
+            let now = minute_of(self.clock.now());
+            match self.due(last, now).await {
+                Ok(due) => due.into_iter().for_each(|task| self.clone().spawn(task)),
+                Err(error) => {
+                    tracing::error!(error = error.full(), "cannot tell which tasks are due");
+                }
+            }
+            last = last.max(now);
+        }
+    }
+
+    /// The tasks of the minutes after `last` up to `now`, each once.
+    async fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<Task>> {
+        let earliest = now - TimeDelta::minutes(CATCH_UP_MINUTES_MAX);
+        let first = (last + TimeDelta::minutes(1)).max(earliest);
+        Ok(due_between(&self.crons().await?, first, now))
+    }
+
+    /// Runs a task in the background; how it ends is logged.
+    pub fn spawn(self, task: Task) {
+        let runtime = self.vault.runtime().clone();
+        runtime.spawn(async move {
+            if let Err(error) = self.perform(task).await {
+                tracing::error!(task = task.id(), error = error.full(), "a scheduled task failed");
+            }
+        });
+    }
+
+    async fn perform(&self, task: Task) -> Result<()> {
+        match task {
+            Task::Optimize => self.optimize().await,
+            Task::MfaCleanup => self.directory.delete_expired_mfas().await.map(drop),
+            Task::OtpCleanup => self.directory.delete_expired_otps().await.map(drop),
+            Task::LogsCleanup => self.delete_old_logs().await,
+            Task::AutoBackup => self.auto_backup().await,
+        }
+    }
+
+    async fn auto_backup(&self) -> Result<()> {
+        let settings = self.settings.current().await?;
+        let app_name = &settings.values().meta.app_name;
+        for _ in 0..BUSY_TRIES {
+            let begun = self.vault.begin_create(None, app_name, Method::Scheduled).await;
+            match begun {
+                Ok(creating) => {
+                    creating.spawn().await.context("the backup's task stopped")??;
+                    let keep = settings.values().backups.cron_max_keep;
+                    self.vault.prune_automatic(usize::try_from(keep).unwrap_or(0)).await?;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == &Kind::Busy => tokio::time::sleep(BUSY_WAIT).await,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::new(Kind::Busy, "no moment was free for the automatic backup"))
+    }
+
+    async fn optimize(&self) -> Result<()> {
+        for pool in [self.database.data(), self.database.auxiliary()] {
+            for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA optimize"] {
+                sqlx::query(statement).execute(pool).await.context("cannot optimize a database")?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_old_logs(&self) -> Result<()> {
+        let days = self.settings.current().await?.values().logs.max_days;
+        let before = self.clock.now() - TimeDelta::days(days.max(0));
+        sqlx::query("DELETE FROM _logs WHERE created <= ?")
+            .bind(pocketbase_time(before))
+            .execute(self.database.auxiliary())
+            .await
+            .map(drop)
+            .context("cannot delete old log lines")
+    }
+}
+
+fn minute_of(time: DateTime<Utc>) -> DateTime<Utc> {
+    time.with_second(0).and_then(|time| time.with_nanosecond(0)).unwrap_or(time)
+}
+
+fn due_between(crons: &[Cron], first: DateTime<Utc>, last: DateTime<Utc>) -> Vec<Task> {
+    let mut due = Vec::new();
+    for cron in crons {
+        let Ok(schedule) = Schedule::parse(&cron.expression) else {
+            tracing::warn!(task = cron.task.id(), "the schedule is not readable");
+            continue;
+        };
+        let mut minute = first;
+        while minute <= last {
+            if schedule.matches(minute) {
+                due.push(cron.task);
+                break;
+            }
+            minute += TimeDelta::minutes(1);
+        }
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_due_runs_once_however_late_we_wake() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a date");
+        let crons = [
+            Cron { task: Task::OtpCleanup, expression: "0 * * * *".to_owned() },
+            Cron { task: Task::AutoBackup, expression: "* * * * *".to_owned() },
+            Cron { task: Task::Optimize, expression: "broken".to_owned() },
+        ];
+        let due = due_between(&crons, at("2026-11-21T09:58:00Z"), at("2026-11-21T10:02:00Z"));
+        assert_eq!(due, [Task::OtpCleanup, Task::AutoBackup]);
+        let due = due_between(&crons, at("2026-11-21T10:03:00Z"), at("2026-11-21T10:03:00Z"));
+        assert_eq!(due, [Task::AutoBackup]);
+        let due = due_between(&crons, at("2026-11-21T10:03:00Z"), at("2026-11-21T10:02:00Z"));
+        assert!(due.is_empty());
+    }
+
+    #[test]
+    fn a_minute_begins_at_its_first_second() {
+        let time = "2026-11-21T09:58:59.999Z".parse().expect("a date");
+        assert_eq!(minute_of(time).to_string(), "2026-11-21 09:58:00 UTC");
+    }
+}
