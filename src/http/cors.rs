@@ -86,6 +86,8 @@ pub fn decide(origins: &Origins, method: &Method, headers: &HeaderMap) -> Decisi
 mod tests {
     use super::*;
 
+    type Header = (&'static str, &'static str);
+
     /// The decision as text: whether it answers, then the headers.
     fn decided(origins: &[&str], method: Method, headers: &[(&'static str, &str)]) -> String {
         let mut map = HeaderMap::new();
@@ -108,7 +110,7 @@ mod tests {
         let preflight = "204 vary=Origin origin=* vary=Access-Control-Request-Method \
                          vary=Access-Control-Request-Headers \
                          methods=GET,HEAD,PUT,PATCH,POST,DELETE";
-        let rows: [(Method, &[(&str, &str)], String); 7] = [
+        let rows: [(Method, &[Header], String); 7] = [
             (Method::GET, &[], "- vary=Origin".to_owned()),
             (Method::GET, &[app], "- vary=Origin origin=*".to_owned()),
             (Method::GET, &[("origin", "null")], "- vary=Origin origin=*".to_owned()),
