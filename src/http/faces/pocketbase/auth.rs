@@ -36,7 +36,9 @@ const CREDENTIALS: &[Field] = &[
 /// `GET …/auth-methods`
 pub(super) async fn methods(call: &Call, name: &[u8]) -> Answer<HttpResponse> {
     let (_, options) = auth_collection(call, name).await?;
-    let enabled = |on: bool, duration: i64| json!({ "enabled": on, "duration": if on { duration } else { 0 } });
+    let duration = |on: bool, seconds: i64| if on { seconds } else { 0 };
+    let enabled =
+        |on: bool, seconds: i64| json!({ "enabled": on, "duration": duration(on, seconds) });
     let passwords = &options.password_auth;
     let allows = |field: &str| {
         passwords.enabled && passwords.identity_fields.iter().any(|name| name == field)
