@@ -244,14 +244,14 @@ fn files_agree_with_the_database_while_records_come_and_go_in_this_process() {
             let mut snapshot = source.pin(&Control::default()).expect("a snapshot");
             named += check(&read_queued(&mut snapshot, [1, 40, 300][index % 3]));
             assert_eq!(snapshot.skipped(), []);
-            if index == 60 {
+            if index == 40 {
                 break;
             }
         }
         stop.store(true, Ordering::Relaxed);
         (working.join().expect("the application went on"), named)
     });
-    assert!(rounds > 200 && named > 1_000, "{rounds} rounds, {named} names");
+    assert!(rounds > 20 && named > 200, "{rounds} rounds, {named} names");
 }
 
 /// The same as a process of its own.
@@ -293,12 +293,12 @@ fn files_agree_with_the_database_while_another_process_works() {
     drop(writer);
     assert_eq!(python.ask(&folder.root().display().to_string()), "ready");
     let mut named = 0;
-    for index in 0..40 {
+    for index in 0..30 {
         let mut snapshot = folder.snapshot().expect("a snapshot");
         named += check(&read_queued(&mut snapshot, [1, 20, 200][index % 3]));
         assert_eq!(snapshot.skipped(), []);
     }
     let rounds: u32 = python.ask("stop").parse().expect("a number");
     python.end();
-    assert!(rounds > 200 && named > 1_000, "{rounds} rounds, {named} names");
+    assert!(rounds > 20 && named > 200, "{rounds} rounds, {named} names");
 }
