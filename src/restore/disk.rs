@@ -147,6 +147,11 @@ pub(super) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder if it is empty; best effort, for what costs a name and no data.
+pub(super) fn remove_if_empty(path: &Path) {
+    let _ = failpoint::hit("rmdir", &[path]).and_then(|()| fs::remove_dir(path));
+}
+
 /// Removes a file, or a folder with all that is in it; links are removed, not followed. A
 /// missing one is fine.
 pub(super) fn remove_tree(path: &Path) -> Result<()> {

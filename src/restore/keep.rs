@@ -72,6 +72,9 @@ pub fn prove(data: &DataDir, clock: &Clock) -> Result<()> {
     next.settled = Some(now);
     next.enter(data, Phase::Proven)?;
     sweep(data, Some(&next));
+    for place in &next.places {
+        disk::remove_if_empty(&Journal::shelf(data, &place.dir, &next.incoming));
+    }
     Ok(())
 }
 

@@ -62,7 +62,7 @@ pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpRespons
         Ok(_) => Ok(respond::no_content()),
         Err(error) if error.kind() == &Kind::Exists => Err(taken()),
         Err(error) if error.kind() == &Kind::Corrupt => {
-            Err(refused("validation_invalid_archive", "The file is not a readable zip archive."))
+            Err(refused("validation_invalid_mime_type", "The file is not a readable zip archive."))
         }
         Err(_) => Err(failed()),
     }
