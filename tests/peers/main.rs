@@ -1,0 +1,21 @@
+//! Real clients and real PocketBases against the real binary.
+//!
+//! `scripts` runs the SDKs that people use (npm and PyPI) through the whole life of a backup.
+//! `pocketbase` puts an unchanged PocketBase and our server on the same folders and archives.
+//! `raw` sends, byte for byte, what the SDKs send that cannot be run here.
+//!
+//! What a test needs is fetched by the ordinary clients (`npm`, `pip`, `go`) into the target
+//! folder; where such a tool is absent the test says `SKIPPED` on standard error and passes.
+//! `POCKETVAULT_PEERS=require` (CI) turns a failed installation from a skip into a failure.
+//! `POCKETVAULT_PEER_BASE_CMD=/path/to/pocketbase` runs `scripts` and `raw` against a real
+//! PocketBase instead of ours: that is how they are proven to be true of it.
+
+#![expect(clippy::expect_used, reason = "a peer that cannot be driven fails the test on the spot")]
+
+mod http;
+mod pocketbase;
+mod raw;
+mod scripts;
+mod server;
+mod tools;
+mod world;
