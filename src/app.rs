@@ -1,7 +1,7 @@
 //! The composition root: the only place that names the concrete parts and joins them.
 
 use std::net::TcpListener;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -13,6 +13,7 @@ use crate::auth::throttle::Throttle;
 use crate::auth::{bootstrap, password};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Context, Result};
 use crate::http::cors::Origins;
@@ -24,6 +25,7 @@ use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::source::{self, PocketBaseFolder};
 use crate::storage::LocalStorage;
+use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
 use crate::vault::{Parts, Vault};
 
@@ -76,18 +78,33 @@ impl App {
         if access == Access::ReadOnly {
             tracing::info!(?others, "another process runs on this folder: reading only");
         }
+        sweep(&data)?;
         let database = Database::open(data.root(), access)?;
+        match Self::join(config, clock, runtime, database.clone()).await {
+            Ok(app) => Ok(app),
+            Err(error) => {
+                // Data that does not open may have to be moved: nobody may have it open then.
+                database.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn join(
+        config: &Config,
+        clock: Clock,
+        runtime: Handle,
+        database: Database,
+    ) -> Result<Self> {
+        let data = config.data.clone();
         let (variable, key) = config.encryption.clone();
         let encryption = Encryption::new(variable, key);
         let settings = Arc::new(Store::new(database.clone(), encryption, clock.clone()));
         let current = settings.current().await?;
-        let first = first_superuser(&database, &clock).await?;
-        let swept = LocalStorage::new(data.backups()).sweep()?;
-        if swept > 0 {
-            tracing::info!(swept, "removed backups that a crash left half written");
-        }
+        let superusers = Superusers::new(database.clone(), clock.clone());
+        let first = first_superuser(&database, &superusers).await?;
         let vault = Vault::new(Parts {
-            source: PocketBaseFolder::new(data.clone(), source_access(access)),
+            source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &data)?,
             data: data.clone(),
             archive: WriteOptions::default(),
@@ -95,11 +112,13 @@ impl App {
             runtime,
         });
         let directory = Directory::new(database.clone(), clock.clone());
+        let mailer = Mailer::new(settings.clone(), superusers);
         let scheduler = Scheduler::new(
             vault.clone(),
             database.clone(),
             directory.clone(),
             settings.clone(),
+            mailer.clone(),
             clock.clone(),
         );
         let services = Arc::new(Services {
@@ -108,6 +127,8 @@ impl App {
             vault,
             directory,
             settings,
+            followed: Mutex::new(current),
+            mailer,
             scheduler,
             limits: Limiter::new(clock.clone()),
             throttle: config.login_throttle.then(|| Throttle::new(clock)),
@@ -173,8 +194,28 @@ impl App {
     }
 }
 
-async fn first_superuser(database: &Database, clock: &Clock) -> Result<Option<FirstSuperuser>> {
-    let superusers = Superusers::new(database.clone(), clock.clone());
+/// Removes what a crash left half done.
+fn sweep(data: &DataDir) -> Result<()> {
+    let mut swept = LocalStorage::new(data.backups()).sweep()?;
+    for folder in [data.fetched(), data.staging()] {
+        match std::fs::remove_dir_all(&folder) {
+            Ok(()) => swept += 1,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
+            }
+        }
+    }
+    if swept > 0 {
+        tracing::info!(swept, "removed what was left half done");
+    }
+    Ok(())
+}
+
+async fn first_superuser(
+    database: &Database,
+    superusers: &Superusers,
+) -> Result<Option<FirstSuperuser>> {
     if database.access() == Access::ReadOnly || superusers.count().await? > 0 {
         return Ok(None);
     }

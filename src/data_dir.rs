@@ -57,6 +57,16 @@ impl DataDir {
         self.state.join("restore")
     }
 
+    /// Where a remote backup lies while it is restored.
+    pub fn fetched(&self) -> PathBuf {
+        self.state.join("fetched")
+    }
+
+    /// Where copies of databases lie that cannot be read in place.
+    pub fn staging(&self) -> PathBuf {
+        self.state.join("staging")
+    }
+
     /// The main database.
     pub fn data_db(&self) -> PathBuf {
         self.root.join(DATA_DB)

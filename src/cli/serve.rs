@@ -26,7 +26,12 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let ended = runtime.block_on(serve(&config, &clock, &listener, recovery))?;
     match ended {
         Ended::Stopped => Ok(()),
-        Ended::Restart => Err(restart.exec(Some(&listener))),
+        Ended::Restart => {
+            let error = restart.exec(Some(&listener));
+            // Whoever starts us again expects the data that was there, and an honest log.
+            restore::cancel(&config.data, &error.full(), &clock)?;
+            Err(error)
+        }
     }
 }
 

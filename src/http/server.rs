@@ -117,6 +117,7 @@ async fn arrive(
     services: Arc<Services>,
 ) -> Result<(Call, Option<ApiError>), ApiError> {
     let settings = services.settings.current().await?;
+    services.follow(&settings);
     let caller = caller(&request, &services).await?;
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let trusted = &settings.values().trusted_proxy;

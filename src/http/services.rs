@@ -1,6 +1,6 @@
 //! What requests are served with.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::auth::directory::Directory;
@@ -9,7 +9,6 @@ use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
 use crate::http::cors::Origins;
-use crate::notify::mail::{self, Content, Mail};
 use crate::occupants;
 use crate::settings::addresses::Address;
 use crate::settings::limits::Limiter;
@@ -17,6 +16,7 @@ use crate::settings::store::Store;
 use crate::settings::{PatchError, S3, Settings};
 use crate::storage::{LocalStorage, S3Options, S3Storage, Storage};
 use crate::vault::Vault;
+use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
 
 /// Everything behind the routes.
@@ -32,6 +32,10 @@ pub struct Services {
     pub directory: Directory,
     /// PocketBase's settings.
     pub settings: Arc<Store>,
+    /// The settings that storage and limits follow.
+    pub followed: Mutex<Arc<Settings>>,
+    /// Sends mails.
+    pub mailer: Mailer,
     /// What runs by the clock.
     pub scheduler: Scheduler,
     /// The rate limits that the settings may ask for.
@@ -79,38 +83,22 @@ impl Services {
         change: impl FnOnce(&Settings) -> Result<Settings, PatchError> + Send,
     ) -> Result<Arc<Settings>> {
         let saved = self.settings.update(change).await?;
-        self.limits.reset();
-        self.vault.use_storage(storage_of(&saved, &self.data)?);
+        self.follow(&saved);
         Ok(saved)
     }
 
-    /// Sends a mail in the name of the application.
-    ///
-    /// # Errors
-    /// The mail server does not take it.
-    pub async fn mail(&self, to: &str, subject: String, content: Content) -> Result<()> {
-        let settings = self.settings.current().await?;
-        let (meta, smtp) = (&settings.values().meta, &settings.values().smtp);
-        let route = match smtp.enabled {
-            false => mail::Route::Sendmail,
-            true => mail::Route::Smtp(mail::Smtp {
-                host: smtp.host.clone(),
-                port: u16::try_from(smtp.port).unwrap_or_default(),
-                username: smtp.username.clone(),
-                password: smtp.password.expose().to_owned(),
-                login: smtp.auth_method == "LOGIN",
-                tls: smtp.tls,
-                local_name: smtp.local_name.clone(),
-            }),
-        };
-        let mail = Mail {
-            sender_name: meta.sender_name.clone(),
-            sender_address: meta.sender_address.clone(),
-            to: to.to_owned(),
-            subject,
-            content,
-        };
-        mail::send(&route, &mail).await
+    /// Follows settings that somebody else changed: another storage, fresh rate limits.
+    pub fn follow(&self, settings: &Arc<Settings>) {
+        let mut followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::ptr_eq(&followed, settings) {
+            return;
+        }
+        *followed = settings.clone();
+        self.limits.reset();
+        match storage_of(settings, &self.data) {
+            Ok(storage) => self.vault.use_storage(storage),
+            Err(error) => tracing::error!(error = error.full(), "cannot use the storage set"),
+        }
     }
 
     /// Whether the folder can be restored into: not while another process runs on it.

@@ -94,7 +94,7 @@ impl PocketBaseFolder {
         let storage = agreement.walk(is_storage)?;
         Ok(Snapshot {
             root,
-            staging: self.data.state().join("staging"),
+            staging: self.data.staging(),
             access: self.access,
             report,
             agreement,

@@ -7,6 +7,7 @@ mod bridge;
 mod create;
 mod flight;
 mod jobs;
+pub mod mailer;
 mod restore;
 mod retention;
 pub mod schedule;
@@ -92,6 +93,11 @@ impl Vault {
     /// Becomes true when a restore is ready and the process has to be replaced.
     pub fn restart_wanted(&self) -> watch::Receiver<bool> {
         self.restart.subscribe()
+    }
+
+    /// The folder.
+    pub fn data(&self) -> &DataDir {
+        &self.data
     }
 
     /// The runtime that long work runs on.

@@ -1,21 +1,19 @@
 //! Restoring a backup: fetch it if it is elsewhere, stage and check it, ask for the restart
 //! in which it becomes the data.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::archive::{ExtractOptions, Limits, Reader};
+use crate::archive::Skipped;
 use crate::backup::{Backup, Key};
 use crate::control::{Control, Step};
-use crate::data_dir::DataDir;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fsx;
-use crate::restore::{self, StageOptions};
+use crate::restore;
 use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::flight::{Operation, Ticket};
@@ -79,11 +77,15 @@ impl Restoring {
                 (fetched.0.clone(), Some(fetched))
             }
         };
-        let now = self.vault.clock.now();
+        let clock = self.vault.clock.clone();
         let notes = spawn_blocking(move || {
-            let notes = stage(&data, key, &archive, now, &control);
+            let staged = restore::stage(&data, &archive, &key, &clock, &control)?;
             drop(fetched);
-            notes
+            let left_out = |entry: &Skipped| format!("left out {}: {}", entry.path, entry.reason);
+            let notes: Vec<String> = staged.skipped().iter().map(left_out).collect();
+            control.check()?;
+            staged.commit()?;
+            Ok::<_, Error>(notes)
         })
         .await
         .context("the restoring thread stopped")??;
@@ -95,7 +97,7 @@ impl Restoring {
 
     /// Brings the archive of a remote backup into the state folder.
     async fn fetch(&self, control: &Control) -> Result<Fetched> {
-        let folder = self.vault.data.state().join("fetched");
+        let folder = self.vault.data.fetched();
         let target = folder.join(self.backup.key.as_str());
         fsx::create_dir_durably(&folder)?;
         let fetched = Fetched(target.clone());
@@ -119,27 +121,6 @@ impl Restoring {
         }
         Ok(fetched)
     }
-}
-
-/// Stages an archive and writes down the intent; what was passed over, in words.
-fn stage(
-    data: &DataDir,
-    key: Key,
-    archive: &Path,
-    now: DateTime<Utc>,
-    control: &Control,
-) -> Result<Vec<String>> {
-    let reader = Reader::open(archive, &Limits::default())?;
-    let options = StageOptions { key, size_bytes: reader.total_bytes(), now };
-    let mut skipped = Vec::new();
-    let staged = restore::stage_with(data, &options, control, |target| {
-        let extracted = reader.extract(target, &ExtractOptions::default(), control)?;
-        skipped = extracted.skipped;
-        Ok(())
-    })?;
-    control.check()?;
-    staged.commit()?;
-    Ok(skipped.iter().map(|entry| format!("left out {}: {}", entry.path, entry.reason)).collect())
 }
 
 /// A fetched archive; removed when it is dropped.

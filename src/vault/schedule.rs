@@ -11,15 +11,20 @@ use crate::clock::{Clock, pocketbase_time};
 use crate::cron::Schedule;
 use crate::database::{Access, Database};
 use crate::error::{Context, Error, Kind, Result};
+use crate::restore;
 use crate::settings::store::Store;
 use crate::vault::Vault;
 use crate::vault::jobs::Method;
+use crate::vault::mailer::Mailer;
 
 /// Minutes that a late wake-up makes up for at most: a machine that slept longer starts anew.
 const CATCH_UP_MINUTES_MAX: i64 = 5;
 /// Tries of an automatic backup that found the flight taken, a minute apart.
 const BUSY_TRIES: u32 = 30;
 const BUSY_WAIT: Duration = Duration::from_secs(60);
+
+/// How long the data from before a restore is kept.
+const UNDO_AGE_MAX: TimeDelta = TimeDelta::days(30);
 
 /// A task that runs by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,7 @@ pub struct Scheduler {
     database: Database,
     directory: Directory,
     settings: Arc<Store>,
+    mailer: Mailer,
     clock: Clock,
 }
 
@@ -76,9 +82,10 @@ impl Scheduler {
         database: Database,
         directory: Directory,
         settings: Arc<Store>,
+        mailer: Mailer,
         clock: Clock,
     ) -> Self {
-        Self { vault, database, directory, settings, clock }
+        Self { vault, database, directory, settings, mailer, clock }
     }
 
     /// What runs at this moment's settings, in PocketBase's order.
@@ -135,13 +142,19 @@ impl Scheduler {
         runtime.spawn(async move {
             if let Err(error) = self.perform(task).await {
                 tracing::error!(task = task.id(), error = error.full(), "a scheduled task failed");
+                if task == Task::AutoBackup {
+                    self.mailer.report_failed_backup(&error).await;
+                }
             }
         });
     }
 
     async fn perform(&self, task: Task) -> Result<()> {
         match task {
-            Task::Optimize => self.optimize().await,
+            Task::Optimize => {
+                self.forget_old_data()?;
+                self.optimize().await
+            }
             Task::MfaCleanup => self.directory.delete_expired_mfas().await.map(drop),
             Task::OtpCleanup => self.directory.delete_expired_otps().await.map(drop),
             Task::LogsCleanup => self.delete_old_logs().await,
@@ -166,6 +179,14 @@ impl Scheduler {
             }
         }
         Err(Error::new(Kind::Busy, "no moment was free for the automatic backup"))
+    }
+
+    /// The data from before a restore is kept for an undo, but not for ever.
+    fn forget_old_data(&self) -> Result<()> {
+        if restore::prune_old(self.vault.data(), UNDO_AGE_MAX, &self.clock)? {
+            tracing::info!("removed the data from before an old restore");
+        }
+        Ok(())
     }
 
     async fn optimize(&self) -> Result<()> {

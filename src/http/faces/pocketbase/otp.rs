@@ -11,7 +11,6 @@ use crate::auth::mfa::Method;
 use crate::auth::otp::{OtpMail, OtpOutcome};
 use crate::http::bind::{Field, Shape};
 use crate::http::call::Call;
-use crate::notify::mail::Content;
 
 const NOT_CONFIGURED: &str = "The collection is not configured to allow OTP authentication.";
 
@@ -77,8 +76,7 @@ fn send(call: &Call, otp_id: &str, mail: OtpMail) {
              If you did not ask for it, you can ignore this mail.\n",
             mail.password
         );
-        let subject = "Your one-time password".to_owned();
-        let sent = services.mail(&to, subject, Content::Text(text)).await;
+        let sent = services.mailer.send(&to, "Your one-time password", &text).await;
         let noted = match &sent {
             Ok(()) => services.directory.otp_sent(&otp_id, &to).await,
             Err(_) => services.directory.delete_otp(&otp_id).await.map(drop),

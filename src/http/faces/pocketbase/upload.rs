@@ -70,7 +70,7 @@ pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpRespons
 
 /// The key that a file name gives, with PocketBase's answers for names that give none.
 fn key_of(name: Option<&str>) -> Result<Key, ApiError> {
-    let Some(name) = name else { return Err(failed()) };
+    let Some(name) = name else { return Err(taken()) };
     if name.len() > FILE_NAME_BYTES_MAX || name.ends_with(".attrs") {
         return Err(taken());
     }
