@@ -159,10 +159,11 @@ impl Server {
                 found.push(path.display().to_string());
             }
         }
-        // Of a restore, only the data that it replaced may stay, for undo.
+        // Of a restore, only the data that it replaced may stay, for undo; what was staged is
+        // moved out of its folder.
         for restore in children(&self.data_dir().join(".pocketvault/restore")) {
             for child in children(&restore) {
-                if child.is_dir() && !child.ends_with("old") {
+                if !child.ends_with("old") && !walk(&child).is_empty() {
                     found.push(child.display().to_string());
                 }
             }

@@ -2,6 +2,7 @@
 //! sockets. One binary, so that it is linked once.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "what is known or skipped is said aloud")]
 
 mod archives;
 mod harness;

@@ -11,7 +11,6 @@ use crate::harness::Server;
 use crate::raw::Request;
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn a_hostile_archive_is_refused_and_the_data_stays() {
     let server = Server::start_ours();
     let token = server.login();
@@ -42,7 +41,6 @@ fn a_hostile_archive_is_refused_and_the_data_stays() {
 
 /// Entries that are skipped or made harmless: the restore goes through, nothing else happens.
 #[test]
-#[ignore = "until `serve` exists"]
 fn links_and_modes_in_an_archive_do_no_harm() {
     let server = Server::start_ours();
     let token = server.login();

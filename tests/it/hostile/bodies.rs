@@ -112,7 +112,6 @@ pub(super) const COUNT: usize =
     BAD_JSON.len() + BAD_UTF8.len() + OTHER_TYPES.len() + BAD_NAMES.len() + 9;
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn a_body_that_cannot_be_read_makes_no_backup() {
     let server = Server::start();
     let token = server.login();
@@ -151,7 +150,6 @@ fn a_body_that_cannot_be_read_makes_no_backup() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn a_name_that_is_none_makes_no_backup() {
     let server = Server::start();
     let token = server.login();

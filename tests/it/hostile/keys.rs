@@ -60,7 +60,6 @@ const fn is_malformed(key: &str) -> bool {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn no_key_leads_out_of_the_backups() {
     let server = Server::start();
     let token = server.login();
@@ -89,7 +88,6 @@ fn no_key_leads_out_of_the_backups() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn an_error_never_names_a_path_of_the_server() {
     let server = Server::start_ours();
     let token = server.login();

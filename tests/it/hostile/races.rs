@@ -40,7 +40,6 @@ fn create(token: &str, name: &str) -> Request {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn of_fifty_creates_of_one_name_one_wins() {
     let server = Server::start_ours();
     let token = server.login();
@@ -59,7 +58,6 @@ fn of_fifty_creates_of_one_name_one_wins() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn of_fifty_creates_at_a_time_one_wins_and_the_others_are_told_to_wait() {
     let server = Server::start_ours();
     let token = server.login();
@@ -79,7 +77,6 @@ fn of_fifty_creates_at_a_time_one_wins_and_the_others_are_told_to_wait() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn of_fifty_restores_and_creates_at_a_time_one_wins() {
     let server = Server::start_ours();
     let token = server.login();
@@ -100,7 +97,6 @@ fn of_fifty_restores_and_creates_at_a_time_one_wins() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn of_fifty_uploads_of_one_name_one_is_stored() {
     let server = Server::start_ours();
     let token = server.login();
@@ -115,7 +111,6 @@ fn of_fifty_uploads_of_one_name_one_is_stored() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn fifty_uploads_of_fifty_names_are_all_stored_and_never_seen_half() {
     let server = Server::start_ours();
     let token = server.login();
@@ -136,7 +131,6 @@ fn fifty_uploads_of_fifty_names_are_all_stored_and_never_seen_half() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn a_delete_and_a_download_do_not_hurt_each_other() {
     let server = Server::start_ours();
     let token = server.login();
@@ -164,7 +158,6 @@ fn a_delete_and_a_download_do_not_hurt_each_other() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn fifty_logins_all_get_in_and_fifty_settings_are_all_whole() {
     let server = Server::start_ours();
     let token = server.login();

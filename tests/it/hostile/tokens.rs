@@ -77,7 +77,7 @@ fn forged_claims(id: &str) -> Vec<Value> {
         with("id", json!("' OR 1=1 --")),
         with("id", json!(1)),
         with("id", json!({"$gt": ""})),
-        with("id", json!("a".repeat(100_000))),
+        with("id", json!("a".repeat(10_000))),
         with("collectionId", json!("_superusers")),
         with("collectionId", json!("../_superusers")),
         with("collectionId", json!(["pbc_3142635823"])),
@@ -92,7 +92,6 @@ fn forged_claims(id: &str) -> Vec<Value> {
 pub(super) const COUNT: usize = 2 * (NO_TOKENS.len() + 17 + 16 + 4);
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn no_forged_token_opens_anything() {
     let server = Server::start();
     let token = server.login();
@@ -109,15 +108,14 @@ fn no_forged_token_opens_anything() {
     tokens.push(tampered(&token));
     tokens.push(format!("{}.", token.rsplit_once('.').expect("a token").0));
     tokens.push(format!("{token}{token}"));
-    tokens.push("A".repeat(500_000));
+    tokens.push("A".repeat(20_000));
     assert_eq!(2 * tokens.len(), COUNT);
     let mut attempts = Vec::new();
     for token in &tokens {
         let list = Request::new("GET /api/backups").auth(token);
         attempts.push(Attempt::new(format!("header {token:.80}"), &server, &list, UNAUTHENTICATED));
         let encoded: String = token.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let short = if token.len() > 100_000 { "A".repeat(100_000) } else { encoded };
-        let download = Request::new(&format!("GET /api/backups/a.zip?token={short}"));
+        let download = Request::new(&format!("GET /api/backups/a.zip?token={encoded}"));
         attempts.push(Attempt::new(
             format!("query {token:.80}"),
             &server,
@@ -129,7 +127,6 @@ fn no_forged_token_opens_anything() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn bytes_that_are_no_text_open_nothing() {
     let server = Server::start();
     let token = server.login();
@@ -148,7 +145,6 @@ fn bytes_that_are_no_text_open_nothing() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn each_kind_of_token_opens_only_its_own_doors() {
     let server = Server::start();
     let token = server.login();
@@ -170,7 +166,6 @@ fn each_kind_of_token_opens_only_its_own_doors() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn a_deleted_superuser_is_out_at_once() {
     let server = Server::start();
     let email = "second@example.com";
@@ -192,7 +187,6 @@ fn a_deleted_superuser_is_out_at_once() {
 }
 
 #[test]
-#[ignore = "until `serve` exists"]
 fn a_changed_password_ends_old_tokens() {
     let server = Server::start();
     let email = "second@example.com";

@@ -50,6 +50,10 @@ impl Engine {
         Self { target, common, variables: Variables::default(), background: Vec::new() }
     }
 
+    pub(super) fn is_peer(&self) -> bool {
+        self.target.is_peer
+    }
+
     /// Runs one case; every difference, in words.
     pub(super) fn run(&mut self, case: &Case) -> Vec<String> {
         self.variables.case = HashMap::new();

@@ -27,6 +27,10 @@ pub(super) struct Case {
     /// Why we differ.
     #[serde(default)]
     pub(super) deviation: Option<String>,
+    /// Why we differ although we should not. Such a case must differ: once it does not, the
+    /// word goes.
+    #[serde(default)]
+    pub(super) known: Option<String>,
     #[serde(default)]
     pub(super) after: Vec<Step>,
 }

@@ -39,7 +39,7 @@ async fn open(call: &Call, key: &Key) -> Result<(Object, Source)> {
     let source = match storage.local_path(key) {
         Some(path) => {
             let file = tokio::task::spawn_blocking(move || File::open(path)).await;
-            Source::File(file.context("a thread stopped")?.context("cannot open the backup")?)
+            Source::File(file.context("a thread stopped")?.map_err(unopened)?)
         }
         None => {
             let key = key.clone();
@@ -50,6 +50,15 @@ async fn open(call: &Call, key: &Key) -> Result<(Object, Source)> {
         }
     };
     Ok((object, source))
+}
+
+/// A backup that was deleted since it was looked up is missing like any other.
+fn unopened(error: std::io::Error) -> Error {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => Kind::NotFound,
+        _ => Kind::Internal,
+    };
+    Error::new(kind, "cannot open the backup").because(error)
 }
 
 fn missing(error: &Error) -> ApiError {
