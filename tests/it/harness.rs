@@ -159,11 +159,10 @@ impl Server {
                 found.push(path.display().to_string());
             }
         }
-        // Of a restore, only the data that it replaced may stay, for undo; what was staged is
-        // moved out of its folder.
+        // Of a restore, only the data that it replaced may stay, for undo.
         for restore in children(&self.data_dir().join(".pocketvault/restore")) {
             for child in children(&restore) {
-                if !child.ends_with("old") && !walk(&child).is_empty() {
+                if !child.ends_with("old") {
                     found.push(child.display().to_string());
                 }
             }
