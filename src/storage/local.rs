@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use crate::backup::{Backup, Key};
 use crate::error::{Context, Error, Kind, Result};
-use crate::fsx::{self, Commit, PartialFile};
+use crate::fsx::{self, Commit, DirectWriter, PartialFile};
 use crate::storage::{ByteStream, PutMode, Storage};
 
 /// Bytes per read of a download, and per write of an upload.
@@ -187,9 +187,11 @@ fn stat(path: &Path, key: Key) -> Result<Backup> {
 /// Writes all blocks; ends at the end of the channel, clean or not.
 fn write_all(target: &Path, mut blocks: mpsc::Receiver<Bytes>) -> Result<PartialFile> {
     let mut partial = PartialFile::create(target)?;
+    let mut writer = DirectWriter::new(partial.file()?);
     while let Some(block) = blocks.blocking_recv() {
-        partial.file()?.write_all(&block).context("cannot write the backup")?;
+        writer.write_all(&block).context("cannot write the backup")?;
     }
+    writer.finish().context("cannot write the backup")?;
     Ok(partial)
 }
 

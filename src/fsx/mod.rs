@@ -3,6 +3,8 @@
 //! A file appears under its name only when it is complete and on the disk: temporary file
 //! beside the target, write, fsync, rename (or link, to create only), fsync of the folder.
 
+mod direct;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use rand::RngExt;
 use crate::backup::PARTIAL_SUFFIX;
 use crate::error::{Context, Error, Kind, Result};
 use crate::failpoint;
+
+pub use direct::DirectWriter;
 
 /// Whether a commit may replace what has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
