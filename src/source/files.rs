@@ -24,6 +24,7 @@ pub(super) struct Walk {
     /// Path of the current folder, with a final `/` unless it is the root.
     prefix: Vec<u8>,
     rule: Rule,
+    scratch: Vec<u8>,
 }
 
 struct Level {
@@ -49,7 +50,8 @@ impl Walk {
     /// # Errors
     /// No file descriptor is left.
     pub(super) fn new(root: Arc<Root>, report: Report, rule: Rule) -> Result<Self> {
-        let mut walk = Self { root, report, levels: Vec::new(), prefix: Vec::new(), rule };
+        let (levels, prefix, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        let mut walk = Self { root, report, levels, prefix, rule, scratch };
         walk.descend(b"")?;
         Ok(walk)
     }
@@ -115,7 +117,7 @@ impl Walk {
     }
 
     fn descend(&mut self, path: &[u8]) -> Result<()> {
-        match self.root.list(path) {
+        match self.root.list(path, &mut self.scratch) {
             Ok(listing) => {
                 let above = self.prefix.len();
                 self.prefix.clear();

@@ -6,12 +6,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::report::Reason;
 use crate::data_dir::{DATABASES, is_archived};
 use crate::error::{Context, Result};
+
+/// Bytes that the system may fill with names at once.
+const LIST_BYTES: usize = 32 * 1024;
 
 /// An open `pb_data`.
 #[derive(Debug)]
@@ -116,12 +119,17 @@ impl Root {
     }
 
     /// The names in a folder, sorted by their bytes; `path` is empty for the root.
-    pub(super) fn list(&self, path: &[u8]) -> Result<Listing, NoFile> {
+    ///
+    /// `scratch` is what the system writes into; a walk keeps it from one folder to the next.
+    pub(super) fn list(&self, path: &[u8], scratch: &mut Vec<u8>) -> Result<Listing, NoFile> {
         let path = if path.is_empty() { b"." } else { path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.dir, path, flags, Mode::empty()).map_err(no_file)?;
         let mut listing = Listing::default();
-        for entry in Dir::new(fd).map_err(no_file)? {
+        scratch.clear();
+        scratch.reserve(LIST_BYTES);
+        let mut entries = RawDir::new(fd, scratch.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(no_file)?;
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
