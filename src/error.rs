@@ -186,22 +186,26 @@ where
     fn with_context<M: Into<Cow<'static, str>>>(self, message: impl FnOnce() -> M) -> Result<T> {
         self.map_err(|error| {
             let cause: Cause = error.into();
-            Error::new(kind_of(&cause), message()).because(cause)
+            let hint = own(&cause).and_then(|inner| inner.hint.clone());
+            let kind = kind_of(&cause);
+            Error { kind, message: message().into(), hint, cause: Some(cause) }
         })
     }
 }
 
+/// Our own error as a cause, also when it travelled as an I/O error.
+fn own(cause: &Cause) -> Option<&Error> {
+    let of_io = || cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref();
+    cause.downcast_ref().or_else(of_io)
+}
+
 /// Disk-full and "our own error, wrapped" keep their kind; everything else is internal.
 fn kind_of(cause: &Cause) -> Kind {
-    if let Some(own) = cause.downcast_ref::<Error>() {
+    if let Some(own) = own(cause) {
         return own.kind.clone();
     }
-    let Some(io) = cause.downcast_ref::<std::io::Error>() else { return Kind::Internal };
-    if let Some(own) = io.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
-        return own.kind.clone();
-    }
-    match io.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::NoSpace,
+    match cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind) {
+        Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) => Kind::NoSpace,
         _ => Kind::Internal,
     }
 }
@@ -234,8 +238,9 @@ mod tests {
 
     #[test]
     fn our_own_error_keeps_its_kind_through_an_io_error() {
-        let io: std::io::Error = Error::new(Kind::Cancelled, "stop").into();
+        let io: std::io::Error = Error::new(Kind::Cancelled, "stop").hint("go on later").into();
         let error = Err::<(), _>(io).context("copying").expect_err("an error");
         assert_eq!(error.kind(), &Kind::Cancelled);
+        assert_eq!(error.operator_hint(), Some("go on later"));
     }
 }

@@ -15,6 +15,7 @@ const BACKLOG: i32 = 4096;
 /// Serves until it is told to stop. Returns only then, or with an error.
 pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let restart = Restart::of_this_process()?;
+    raise_file_limit();
     let config = Config::serve(options)?;
     let clock = Clock::system();
     let listener = listener(config.http)?;
@@ -78,6 +79,17 @@ async fn opened(config: &Config, clock: &Clock, recovery: Recovery) -> Result<Ap
                 }
             }
         }
+    }
+}
+
+/// Takes as many open files as the system allows us: a backup holds new uploads open until it
+/// has read them, and every client has a socket.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 
