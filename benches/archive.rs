@@ -1,7 +1,7 @@
 //! Measures the archive engine on a folder: write, verify, extract.
 //!
-//! `cargo bench --bench archive -- FOLDER [--threads N] [--level N] [--rounds N] [--keep FILE]`;
-//! without a folder it makes a small one, which keeps this program alive in CI.
+//! `cargo bench --bench archive -- FOLDER [--threads N] [--level N] [--rounds N] [--keep FILE]
+//! [--write-only]`; without a folder it makes a small one, which keeps this program alive in CI.
 
 #![allow(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -25,6 +25,7 @@ struct Arguments {
     options: WriteOptions,
     rounds: u32,
     keep: Option<PathBuf>,
+    write_only: bool,
 }
 
 fn main() -> Result<()> {
@@ -58,6 +59,9 @@ fn round(folder: &Path, scratch: &Path, arguments: &Arguments) -> Result<()> {
         summary.bytes_out as f64 / summary.bytes_in.max(1) as f64,
         peak_mib().saturating_sub(idle),
     );
+    if arguments.write_only {
+        return Ok(());
+    }
 
     let clock = Clock::start();
     let reader = Reader::open(archive, &Limits::default())?;
@@ -76,8 +80,13 @@ fn round(folder: &Path, scratch: &Path, arguments: &Arguments) -> Result<()> {
 }
 
 fn arguments() -> Result<Arguments> {
-    let mut arguments =
-        Arguments { folder: None, options: WriteOptions::default(), rounds: 1, keep: None };
+    let mut arguments = Arguments {
+        folder: None,
+        options: WriteOptions::default(),
+        rounds: 1,
+        keep: None,
+        write_only: false,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().with_context(|| format!("{word} needs a value"));
@@ -86,6 +95,7 @@ fn arguments() -> Result<Arguments> {
             "--threads" => arguments.options.threads = Some(value()?.parse::<NonZeroUsize>()?),
             "--level" => arguments.options.level = Some(value()?.parse()?),
             "--rounds" => arguments.rounds = value()?.parse()?,
+            "--write-only" => arguments.write_only = true,
             "--keep" => arguments.keep = Some(value()?.into()),
             _ => arguments.folder = Some(word.into()),
         }
@@ -93,8 +103,8 @@ fn arguments() -> Result<Arguments> {
     Ok(arguments)
 }
 
-/// Wall time and CPU time since its start.
-struct Clock(Instant, f64);
+/// Wall time and CPU time (user, system) since its start.
+struct Clock(Instant, [f64; 2]);
 
 impl Clock {
     fn start() -> Self {
@@ -104,20 +114,23 @@ impl Clock {
     fn report(&self, what: &str, bytes: u64) {
         let seconds = self.0.elapsed().as_secs_f64();
         let megabytes = bytes as f64 / 1e6;
+        let [user, system] = cpu_seconds();
         println!(
-            "{what:8} {seconds:7.3} s  {:7.3} CPU s  {:8.1} MB/s of {megabytes:.1} MB",
-            cpu_seconds() - self.1,
+            "{what:8} {seconds:7.3} s  CPU {:6.2} s user {:6.2} s system  {:8.1} MB/s of {:.1} MB",
+            user - self.1[0],
+            system - self.1[1],
             megabytes / seconds,
+            megabytes,
         );
     }
 }
 
-fn cpu_seconds() -> f64 {
+fn cpu_seconds() -> [f64; 2] {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks = |at: usize| fields.split_whitespace().nth(at).and_then(|t| t.parse::<f64>().ok());
-    // User and system time in ticks, of which Linux shows 100 per second.
-    (ticks(11).unwrap_or(0.0) + ticks(12).unwrap_or(0.0)) / 100.0
+    // Ticks, of which Linux shows 100 per second.
+    [11, 12].map(|at| ticks(at).unwrap_or(0.0) / 100.0)
 }
 
 fn peak_mib() -> u64 {

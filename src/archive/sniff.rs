@@ -1,19 +1,22 @@
 //! Tells from the bytes alone whether compressing them again is a waste of time.
 
+use std::sync::LazyLock;
+
 use crate::archive::deflate::Deflater;
 use crate::error::Result;
 
 /// Below this many bytes compressing is cheaper than judging.
-const JUDGED_BYTES_MIN: usize = 4 << 10;
+const JUDGED_BYTES_MIN: usize = 512;
 /// How many bytes are counted for the entropy.
 const SAMPLE_BYTES: usize = 8 << 10;
 /// The sample is taken in runs of this length, spread over the data.
 const RUN_BYTES: usize = 64;
-/// Bits per byte from which bytes look random. A sample of random bytes has about 7.98.
-const BITS_RANDOM: f64 = 7.8;
+/// How far below random bytes a sample may lie, in bits per byte, and still look random.
+const BITS_BELOW_RANDOM: f64 = 0.18;
 /// The same when the first bytes name a packed format.
-const BITS_PACKED_FORMAT: f64 = 7.0;
-/// How much of the data is compressed for a trial when it looks random.
+const BITS_BELOW_RANDOM_NAMED: f64 = 1.0;
+/// How much of the data is compressed for a trial when it looks random; data that is smaller
+/// than one part in eight of this is believed without: its trial would be the work itself.
 const TRIAL_BYTES: usize = 32 << 10;
 
 /// First bytes of formats whose contents are compressed (offset, bytes).
@@ -51,13 +54,13 @@ pub(super) fn is_packed(data: &[u8], start: bool, deflater: &mut Deflater) -> Re
     if data.len() < JUDGED_BYTES_MIN {
         return Ok(false);
     }
-    let bits = entropy(data);
+    let missing = bits_below_random(data);
     if start && names_packed_format(data) {
         // The entropy guards against a name alone: a file of zeros behind a JPEG's first bytes.
-        return Ok(bits >= BITS_PACKED_FORMAT);
+        return Ok(missing <= BITS_BELOW_RANDOM_NAMED);
     }
-    if bits < BITS_RANDOM {
-        return Ok(false);
+    if missing > BITS_BELOW_RANDOM || data.len() < TRIAL_BYTES / 8 {
+        return Ok(missing <= BITS_BELOW_RANDOM);
     }
     // Bytes may be evenly spread and still repeat.
     let from = (data.len() / 2).min(data.len().saturating_sub(TRIAL_BYTES));
@@ -76,8 +79,9 @@ fn names_packed_format(data: &[u8]) -> bool {
     PACKED_FORMATS.iter().any(|(at, magic)| data[*at..].starts_with(magic))
 }
 
-/// Bits per byte of a sample, by the frequencies of single bytes.
-fn entropy(data: &[u8]) -> f64 {
+/// How many bits per byte a sample has less than a sample of random bytes, by the frequencies
+/// of single bytes.
+fn bits_below_random(data: &[u8]) -> f64 {
     let mut counts = [0u32; 256];
     let mut counted = 0u32;
     let stride = (data.len() * RUN_BYTES / SAMPLE_BYTES).max(RUN_BYTES);
@@ -88,12 +92,29 @@ fn entropy(data: &[u8]) -> f64 {
         }
     }
     let total = f64::from(counted);
-    counts
-        .iter()
-        .filter(|count| **count > 0)
-        .map(|count| f64::from(*count) / total)
-        .map(|share| -share * share.log2())
-        .sum()
+    // Even random bytes are uneven in a sample: 255 degrees of freedom cost that much.
+    let random = 8.0 - 255.0 / (2.0 * total * std::f64::consts::LN_2);
+    let distinct = counts.iter().filter(|count| **count > 0).count();
+    let most = (distinct as f64).log2();
+    if random - most > BITS_BELOW_RANDOM_NAMED {
+        return random - most; // text: not worth its logarithms
+    }
+    let sum: f64 = counts.iter().map(|count| weight(*count)).sum();
+    random - (total.log2() - sum / total)
+}
+
+/// `count * log2(count)`, from a table for the usual counts.
+fn weight(count: u32) -> f64 {
+    static WEIGHTS: LazyLock<[f64; 128]> =
+        LazyLock::new(|| std::array::from_fn(|count| computed_weight(count as f64)));
+    match WEIGHTS.get(count as usize) {
+        Some(weight) => *weight,
+        None => computed_weight(f64::from(count)),
+    }
+}
+
+fn computed_weight(count: f64) -> f64 {
+    if count > 0.0 { count * count.log2() } else { 0.0 }
 }
 
 #[cfg(test)]
@@ -124,8 +145,12 @@ mod tests {
             ("a jpeg by name only", empty_jpeg, false),
             ("random bytes", random(1 << 20), true),
             ("few random bytes", random(5000), true),
+            ("very few random bytes", random(600), true),
+            ("a small jpeg", [b"\xff\xd8\xff", &random(700)[..]].concat(), true),
+            ("a small text", b"a small text of few words, ".repeat(30), false),
+            ("random letters", hex[..1000].to_vec(), false),
             ("random bytes that repeat", page.repeat(100), false),
-            ("hexadecimal", hex, false),
+            ("hexadecimal", hex.clone(), false),
             ("a database", database, false),
             ("text", b"the quick brown fox ".repeat(1000), false),
             ("nothing", Vec::new(), false),
