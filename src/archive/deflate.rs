@@ -2,9 +2,12 @@
 //!
 //! A block may refer to the 32 KiB before it and ends on a byte boundary, so blocks that were
 //! compressed on different threads, one behind the other, are one valid stream (pigz's way).
+//! zlib-rs does it everywhere; with the feature `isal` ISA-L does the fast levels.
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
+#[cfg(feature = "isal")]
+use crate::archive::isal;
 use crate::error::{Context, Error, Result};
 
 /// How far back Deflate can refer, in bytes.
@@ -15,11 +18,18 @@ pub(super) const WINDOW_BYTES: usize = 32 << 10;
 pub(super) enum Deflater {
     /// zlib-rs: pure Rust, everywhere.
     Zlib(Box<Compress>),
+    /// ISA-L: the levels up to [`isal::LEVEL_MAX`].
+    #[cfg(feature = "isal")]
+    Isal(isal::Stream),
 }
 
 impl Deflater {
     /// A compressor of `level` 1 (fastest) to 9 (smallest).
     pub(super) fn new(level: u32) -> Self {
+        #[cfg(feature = "isal")]
+        if level <= isal::LEVEL_MAX {
+            return Self::Isal(isal::Stream::new(level));
+        }
         Self::Zlib(Box::new(Compress::new(Compression::new(level.clamp(1, 9)), false)))
     }
 
@@ -37,6 +47,8 @@ impl Deflater {
     ) -> Result<()> {
         match self {
             Self::Zlib(zlib) => zlib_block(zlib, before, input, last, out),
+            #[cfg(feature = "isal")]
+            Self::Isal(stream) => stream.block(before, input, last, out),
         }
     }
 }

@@ -22,6 +22,8 @@ mod extract;
 mod feeder;
 mod format;
 mod inflate;
+#[cfg(feature = "isal")]
+mod isal;
 mod limits;
 mod parallel;
 mod pipeline;
