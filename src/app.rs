@@ -2,12 +2,17 @@
 
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::archive::WriteOptions;
-use crate::auth::directory::Directory;
+use crate::auth::collection::SUPERUSERS;
+use crate::auth::directory::{Directory, Issue};
+use crate::auth::keys::TokenKind;
 use crate::auth::superusers::Superusers;
 use crate::auth::throttle::Throttle;
 use crate::auth::{bootstrap, password};
@@ -15,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::http::cors::Origins;
 use crate::http::server;
 use crate::http::services::{Services, storage_of};
@@ -31,8 +36,10 @@ use crate::vault::{Parts, Vault};
 
 /// Address of the superuser that is made when there is none.
 const FIRST_EMAIL: &str = "admin@example.com";
+/// How long the databases may take to close.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(15);
 /// How long accepted connections get to reach a worker before the server stops.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// A built application, ready to serve.
 #[derive(Debug)]
@@ -102,25 +109,28 @@ impl App {
         let settings = Arc::new(Store::new(database.clone(), encryption, clock.clone()));
         let current = settings.current().await?;
         let superusers = Superusers::new(database.clone(), clock.clone());
-        let first = first_superuser(&database, &superusers).await?;
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
-            storage: storage_of(&current, &data)?,
+            storage: storage_of(&current, &data),
             data: data.clone(),
-            archive: WriteOptions::default(),
+            archive: WriteOptions { spill: Some(data.staging()), ..WriteOptions::default() },
             clock: clock.clone(),
             runtime,
         });
         let directory = Directory::new(database.clone(), clock.clone());
-        let mailer = Mailer::new(settings.clone(), superusers);
+        let mailer = Mailer::new(settings.clone(), superusers.clone());
+        let limits = Arc::new(Limiter::new(clock.clone()));
         let scheduler = Scheduler::new(
             vault.clone(),
             database.clone(),
             directory.clone(),
             settings.clone(),
             mailer.clone(),
+            limits.clone(),
             clock.clone(),
         );
+        // Last: its password is shown once, and only if everything else went well.
+        let first = first_superuser(&database, &superusers).await?;
         let services = Arc::new(Services {
             data,
             database,
@@ -130,7 +140,7 @@ impl App {
             followed: Mutex::new(current),
             mailer,
             scheduler,
-            limits: Limiter::new(clock.clone()),
+            limits,
             throttle: config.login_throttle.then(|| Throttle::new(clock)),
             create_wait: config.create_wait,
             origins: Origins::new(&config.origins),
@@ -155,25 +165,36 @@ impl App {
         let mut restart = self.services.vault.restart_wanted();
         let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-        let serving = tokio::spawn(server);
+        let mut serving = tokio::spawn(server);
         let ended = tokio::select! {
             _ = terminate.recv() => Ended::Stopped,
             _ = interrupt.recv() => Ended::Stopped,
             _ = restart.wait_for(|wanted| *wanted) => Ended::Restart,
+            served = &mut serving => {
+                self.close().await;
+                served.context("the server's task stopped")?.context("the server broke")?;
+                return Err(Error::internal("the server ended by itself"));
+            }
         };
         tracing::info!(?ended, "stopping");
         scheduler.abort();
         if ended == Ended::Restart {
             handle.pause().await;
             tokio::time::sleep(PAUSE).await;
-        }
-        handle.stop(true).await;
-        serving.await.context("the server's task stopped")?.context("the server broke")?;
-        if ended == Ended::Stopped {
+        } else {
+            // Clients that wait for their jobs hear of their end before the server goes.
             self.finish_jobs().await;
         }
-        self.services.database.close().await;
-        Ok(ended)
+        handle.stop(true).await;
+        // The process is replaced or ends now: what the server says is only worth a line.
+        if let Err(error) = serving.await.unwrap_or(Ok(())) {
+            tracing::error!(%error, "the server broke while it stopped");
+        }
+        let stopped =
+            terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
+        self.close().await;
+        // Told to stop while it was restarting: the next start swaps the restored data in.
+        Ok(if stopped { Ended::Stopped } else { ended })
     }
 
     /// A job that runs when the server is stopped is told to stop, and leaves nothing.
@@ -183,14 +204,39 @@ impl App {
             if !self.services.vault.jobs().any_running() {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         tracing::warn!("a job did not stop in time; what it leaves is swept at the next start");
     }
 
-    /// Closes the databases of an application that is not served.
-    pub async fn close(self) {
-        self.services.database.close().await;
+    /// Closes the databases; a statement that does not end is not waited for.
+    pub async fn close(&self) {
+        if timeout(CLOSE_TIME_MAX, self.services.database.close()).await.is_err() {
+            tracing::warn!("the databases did not close in time");
+        }
+    }
+
+    /// Whether somebody can log in: what restored data must allow before it replaces the old.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] with what is wrong.
+    pub async fn check_login(&self) -> Result<()> {
+        let corrupt =
+            |what: &str| Error::new(Kind::Corrupt, format!("nobody could log in: {what}"));
+        let directory = &self.services.directory;
+        let collection = directory.collection(SUPERUSERS).await?;
+        let collection = collection
+            .filter(|collection| collection.auth.is_some())
+            .ok_or_else(|| corrupt("the superusers' collection is missing"))?;
+        let superusers = self.services.mailer.superusers().list().await?;
+        let first = superusers.first().ok_or_else(|| corrupt("there is no superuser"))?;
+        let identity = directory.record(&collection, &first.id).await?;
+        let identity = identity.ok_or_else(|| corrupt("a superuser cannot be read"))?;
+        let token = directory.issue(&identity, Issue::Auth)?;
+        match directory.identify(&token, TokenKind::Auth).await? {
+            Some(_) => Ok(()),
+            None => Err(corrupt("a token does not open anything")),
+        }
     }
 }
 

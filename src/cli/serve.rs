@@ -30,7 +30,9 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
         Ended::Restart => {
             let error = restart.exec(Some(&listener));
             // Whoever starts us again expects the data that was there, and an honest log.
-            restore::cancel(&config.data, &error.full(), &clock)?;
+            if let Err(second) = restore::cancel(&config.data, &error.full(), &clock) {
+                tracing::error!(error = second.full(), "the restore could not be withdrawn");
+            }
             Err(error)
         }
     }
@@ -66,14 +68,14 @@ async fn opened(config: &Config, clock: &Clock, recovery: Recovery) -> Result<Ap
         }
         Recovery::Swapped { subject, attempt } => {
             tracing::info!(key = subject.key, attempt, "restored data is in place");
-            match build().await {
+            match checked(build().await).await {
                 Ok(app) => {
                     restore::prove(&config.data, clock)?;
                     tracing::info!(key = subject.key, "the restore is proven");
                     Ok(app)
                 }
                 Err(error) => {
-                    tracing::error!(error = error.full(), "the restored data cannot be opened");
+                    tracing::error!(error = error.full(), "the restored data cannot be used");
                     restore::roll_back(&config.data, &error.full(), clock)?;
                     build().await
                 }
@@ -90,6 +92,18 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// An application whose data lets somebody log in; closed otherwise.
+async fn checked(built: Result<App>) -> Result<App> {
+    let app = built?;
+    match app.check_login().await {
+        Ok(()) => Ok(app),
+        Err(error) => {
+            app.close().await;
+            Err(error)
+        }
     }
 }
 

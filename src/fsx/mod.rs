@@ -96,7 +96,12 @@ impl PartialFile {
             Commit::Create => rename_new(&self.path, &self.target)?,
         }
         self.committed = true;
-        sync_parent(&self.target)
+        let synced = sync_parent(&self.target);
+        if synced.is_err() && how == Commit::Create {
+            // What may not last is not there at all: the caller is told that it failed.
+            let _ = fs::remove_file(&self.target);
+        }
+        synced
     }
 }
 

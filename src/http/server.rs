@@ -26,8 +26,9 @@ use crate::settings::limits;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long requests in flight may go on after a stop was asked for.
-const SHUTDOWN_TIMEOUT_S: u64 = 30;
+/// How long requests in flight may go on after a stop or a restart was asked for. New clients
+/// wait as long; a download that is cut goes on by a range.
+const SHUTDOWN_TIMEOUT_S: u64 = 5;
 /// Threads that serve connections; the work that is heavy runs elsewhere.
 const WORKERS_MAX: usize = 4;
 

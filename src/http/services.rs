@@ -14,7 +14,7 @@ use crate::settings::addresses::Address;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::settings::{PatchError, S3, Settings};
-use crate::storage::{LocalStorage, S3Options, S3Storage, Storage};
+use crate::storage::{LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage};
 use crate::vault::Vault;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
@@ -39,7 +39,7 @@ pub struct Services {
     /// What runs by the clock.
     pub scheduler: Scheduler,
     /// The rate limits that the settings may ask for.
-    pub limits: Limiter,
+    pub limits: Arc<Limiter>,
     /// Slows down guessing; `None` when it is switched off.
     pub throttle: Option<Throttle>,
     /// Longest wait of a create.
@@ -95,10 +95,7 @@ impl Services {
         }
         *followed = settings.clone();
         self.limits.reset();
-        match storage_of(settings, &self.data) {
-            Ok(storage) => self.vault.use_storage(storage),
-            Err(error) => tracing::error!(error = error.full(), "cannot use the storage set"),
-        }
+        self.vault.use_storage(storage_of(settings, &self.data));
     }
 
     /// Whether the folder can be restored into: not while another process runs on it.
@@ -118,16 +115,20 @@ impl Services {
     }
 }
 
-/// The storage that the settings ask for.
-///
-/// # Errors
-/// The S3 options make no client.
-pub fn storage_of(settings: &Settings, data: &DataDir) -> Result<Arc<dyn Storage>> {
+/// The storage that the settings ask for. One that cannot be set up answers every request with
+/// the reason: the server goes on, so that somebody can change the settings.
+pub fn storage_of(settings: &Settings, data: &DataDir) -> Arc<dyn Storage> {
     let s3 = &settings.values().backups.s3;
-    Ok(match s3.enabled {
-        true => Arc::new(S3Storage::new(&s3_options(s3))?),
-        false => Arc::new(LocalStorage::new(data.backups())),
-    })
+    if !s3.enabled {
+        return Arc::new(LocalStorage::new(data.backups()));
+    }
+    match S3Storage::new(&s3_options(s3)) {
+        Ok(storage) => Arc::new(storage),
+        Err(error) => {
+            tracing::error!(error = error.full(), "the S3 storage cannot be set up");
+            Arc::new(UnavailableStorage::new(error.full()))
+        }
+    }
 }
 
 /// PocketBase's words for a bucket in ours.

@@ -60,7 +60,7 @@ impl Restart {
             self.program.display()
         ))
         .because(first)
-        .hint("start the server by hand; a committed restore is then swapped in")
+        .hint("start the server by hand, then restore again")
     }
 
     fn command(&self, program: &OsStr, listener: Option<&OwnedFd>) -> Command {

@@ -212,10 +212,15 @@ fn commit(partial: PartialFile, target: &Path, mode: PutMode) -> Result<()> {
         "md5": null,
     });
     fsx::write_durably(&attrs_path(target), attributes.to_string().as_bytes())?;
-    partial.commit(match mode {
+    let committed = partial.commit(match mode {
         PutMode::Create => Commit::Create,
         PutMode::Replace => Commit::Replace,
-    })
+    });
+    if committed.is_err() && !target.exists() {
+        // Best effort: a side-car alone is nothing.
+        let _ = fs::remove_file(attrs_path(target));
+    }
+    committed
 }
 
 fn attrs_path(path: &Path) -> PathBuf {

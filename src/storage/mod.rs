@@ -2,6 +2,7 @@
 
 mod local;
 mod s3;
+mod unavailable;
 
 use std::fmt;
 use std::ops::Range;
@@ -16,6 +17,7 @@ use crate::error::Result;
 
 pub use local::LocalStorage;
 pub use s3::{S3Options, S3Storage, test_s3};
+pub use unavailable::UnavailableStorage;
 
 /// The bytes of an archive on their way; an error inside it aborts whatever consumes it.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;

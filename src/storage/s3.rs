@@ -13,6 +13,7 @@ use object_store::{
     Attribute, Attributes, ClientOptions, GetOptions, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, RetryConfig,
 };
+use url::Url;
 
 use crate::backup::{Backup, Key};
 use crate::error::{Context, Error, Kind, Result};
@@ -25,6 +26,8 @@ const PARTS_PER_SIZE: usize = 1_000;
 /// How long a server may be silent.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the test of a bucket may take.
+const TEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long one request is retried.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(60);
 const RETRIES_MAX: usize = 5;
@@ -64,16 +67,8 @@ impl S3Storage {
     /// # Errors
     /// The options make no client, or the machine has no root certificates.
     pub fn new(options: &S3Options) -> Result<Self> {
-        let endpoint = match options.endpoint.contains("://") {
-            true => options.endpoint.clone(),
-            false => format!("https://{}", options.endpoint),
-        };
-        let endpoint = endpoint.trim_end_matches('/').to_owned();
+        let endpoint = endpoint(options)?;
         let insecure = endpoint.starts_with("http://");
-        let endpoint = match options.force_path_style {
-            true => endpoint,
-            false => endpoint.replacen("://", &format!("://{}.", options.bucket), 1),
-        };
         let client = ClientOptions::new()
             .with_timeout_disabled()
             .with_read_timeout(READ_TIMEOUT)
@@ -203,6 +198,28 @@ impl S3Storage {
     }
 }
 
+/// The server's address, with the bucket in its host unless it stands in the path.
+fn endpoint(options: &S3Options) -> Result<String> {
+    let unusable = || {
+        Error::new(Kind::Unavailable, "the S3 endpoint is not usable")
+            .hint("it is a URL such as https://s3.example.com; a bare address needs path style")
+    };
+    let text = match options.endpoint.contains("://") {
+        true => options.endpoint.clone(),
+        false => format!("https://{}", options.endpoint),
+    };
+    let mut url = Url::parse(&text).map_err(|error| unusable().because(error))?;
+    if !options.force_path_style {
+        let Some(url::Host::Domain(host)) = url.host() else { return Err(unusable()) };
+        let host = format!("{}.{host}", options.bucket);
+        url.set_host(Some(&host)).map_err(|error| unusable().because(error))?;
+        if url.host_str() != Some(host.to_ascii_lowercase().as_str()) {
+            return Err(unusable());
+        }
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
 /// Tries a bucket as PocketBase does: put an object, list it, delete it.
 ///
 /// # Errors
@@ -213,9 +230,16 @@ pub async fn test_s3(options: &S3Options) -> Result<()> {
     let folder = Path::from(format!("pb_settings_test_{unique:08x}"));
     let object = folder.clone().join("test.txt");
     let step = |error: object_store::Error| failure(&error, "test");
-    storage.store.put(&object, PutPayload::from_static(b"test")).await.map_err(step)?;
-    let listed: Vec<_> = storage.store.list(Some(&folder)).try_collect().await.map_err(step)?;
-    storage.store.delete(&object).await.map_err(step)?;
+    let trial = async {
+        storage.store.put(&object, PutPayload::from_static(b"test")).await.map_err(step)?;
+        let listed: Result<Vec<_>, _> = storage.store.list(Some(&folder)).try_collect().await;
+        // Whatever the list says, nothing of ours may stay.
+        storage.store.delete(&object).await.map_err(step)?;
+        listed.map_err(step)
+    };
+    let listed = tokio::time::timeout(TEST_TIME_MAX, trial)
+        .await
+        .map_err(|_| Error::new(Kind::Unavailable, "the S3 server does not answer in time"))??;
     match listed.len() {
         1 => Ok(()),
         found => Err(Error::new(Kind::Unavailable, format!("the list shows {found} of 1 object"))),
@@ -255,4 +279,42 @@ fn failure(error: &object_store::Error, what: &str) -> Error {
         _ => (Kind::Unavailable, "the S3 server does not answer as it should"),
     };
     Error::new(kind, format!("{what}: {said}")).because(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bucket_goes_into_the_host_or_the_path_or_nowhere() {
+        for (given, path_style, expected) in [
+            ("https://s3.example.com", false, Some("https://b1.s3.example.com")),
+            ("s3.example.com/", true, Some("https://s3.example.com")),
+            ("http://127.0.0.1:9000", true, Some("http://127.0.0.1:9000")),
+            ("http://127.0.0.1:9000", false, None),
+            ("http://[::1]:9", false, None),
+            ("https://", true, None),
+        ] {
+            let options = S3Options {
+                bucket: "b1".to_owned(),
+                region: "r".to_owned(),
+                endpoint: given.to_owned(),
+                access_key: "a".to_owned(),
+                secret: "s".to_owned(),
+                force_path_style: path_style,
+            };
+            assert_eq!(endpoint(&options).ok().as_deref(), expected, "{given}");
+        }
+        let mut options = S3Options {
+            bucket: "b/../x".to_owned(),
+            region: String::new(),
+            endpoint: "https://s3.example.com".to_owned(),
+            access_key: String::new(),
+            secret: String::new(),
+            force_path_style: false,
+        };
+        assert!(endpoint(&options).is_err());
+        options.bucket = "B1".to_owned();
+        assert!(endpoint(&options).is_ok());
+    }
 }

@@ -186,8 +186,8 @@ impl JobHandle {
             Ok(_) => State::Done,
             Err(error) if error.kind() == &Kind::Cancelled => State::Cancelled,
             Err(error) => State::Failed {
-                message: error.message().to_owned(),
-                hint: error.operator_hint().map(ToOwned::to_owned),
+                message: public_message(error),
+                hint: error.operator_hint().filter(|hint| !hint.contains('/')).map(str::to_owned),
             },
         };
         if let Err(error) = result {
@@ -215,6 +215,19 @@ impl Drop for JobHandle {
             self.close(State::Failed { message: "The job was broken off.".to_owned(), hint: None });
         }
     }
+}
+
+/// The error's own words, unless they name a place on the server's disk: those are for the log.
+fn public_message(error: &Error) -> String {
+    if !error.message().contains('/') {
+        return error.message().to_owned();
+    }
+    match error.kind() {
+        Kind::NoSpace => "There is not enough room on the disk.",
+        Kind::Corrupt => "The data is damaged; the log says where.",
+        _ => "Something went wrong; the log says what.",
+    }
+    .to_owned()
 }
 
 fn current((job, control): &(Job, Control)) -> Job {

@@ -20,6 +20,11 @@ impl Mailer {
         Self { settings, superusers }
     }
 
+    /// Who is told when something goes wrong.
+    pub fn superusers(&self) -> &Superusers {
+        &self.superusers
+    }
+
     /// Sends one mail.
     ///
     /// # Errors

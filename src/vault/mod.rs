@@ -28,7 +28,7 @@ use crate::storage::Storage;
 
 pub use bridge::{BlockSender, channel};
 pub use create::Creating;
-pub use flight::{Busy, Flight, Operation};
+pub use flight::{Busy, Flight, Operation, Ticket};
 pub use jobs::{Job, JobHandle, JobKind, Jobs, Method, State};
 pub use restore::Restoring;
 
@@ -83,6 +83,14 @@ impl Vault {
     /// The lock, for faces that answer "busy" before anything else.
     pub fn flight(&self) -> &Flight {
         &self.flight
+    }
+
+    /// Takes the flight for work on the folder that is no job.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`].
+    pub fn hold(&self) -> Result<Ticket> {
+        self.flight.begin(Operation::Restore, &Key::generate("", self.clock.now(), false))
     }
 
     /// The records of jobs.

@@ -101,8 +101,14 @@ impl Restoring {
         let target = folder.join(self.backup.key.as_str());
         fsx::create_dir_durably(&folder)?;
         let fetched = Fetched(target.clone());
-        let mut file =
-            tokio::fs::File::create(&target).await.context("cannot write the fetched backup")?;
+        let needed = self.backup.size_bytes;
+        if fsx::free_bytes(&folder)? < needed {
+            let message = format!("the archive of {needed} bytes does not fit beside the data");
+            return Err(Error::new(Kind::NoSpace, message));
+        }
+        let mut options = tokio::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&target).await.context("cannot write the fetched backup")?;
         let mut stream = self.storage.get(&self.backup.key, None).await?;
         let mut size_bytes = 0;
         while let Some(block) = stream.next().await {

@@ -2,9 +2,11 @@
 //! does on its databases. Minutes are UTC, as PocketBase's are.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
+use tokio::task::spawn_blocking;
 
 use crate::auth::directory::Directory;
 use crate::clock::{Clock, pocketbase_time};
@@ -12,6 +14,7 @@ use crate::cron::Schedule;
 use crate::database::{Access, Database};
 use crate::error::{Context, Error, Kind, Result};
 use crate::restore;
+use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::vault::Vault;
 use crate::vault::jobs::Method;
@@ -39,6 +42,8 @@ pub enum Task {
     LogsCleanup,
     /// Makes an automatic backup and prunes the older ones.
     AutoBackup,
+    /// Forgets who was counted by the rate limits long ago.
+    LimitsCleanup,
 }
 
 impl Task {
@@ -50,6 +55,7 @@ impl Task {
             Self::OtpCleanup => "__pbOTPCleanup__",
             Self::LogsCleanup => "__pbLogsCleanup__",
             Self::AutoBackup => "__pbAutoBackup__",
+            Self::LimitsCleanup => "__pbRateLimitersCleanup__",
         }
     }
 }
@@ -72,7 +78,9 @@ pub struct Scheduler {
     directory: Directory,
     settings: Arc<Store>,
     mailer: Mailer,
+    limits: Arc<Limiter>,
     clock: Clock,
+    pending: Arc<AtomicBool>,
 }
 
 impl Scheduler {
@@ -83,9 +91,11 @@ impl Scheduler {
         directory: Directory,
         settings: Arc<Store>,
         mailer: Mailer,
+        limits: Arc<Limiter>,
         clock: Clock,
     ) -> Self {
-        Self { vault, database, directory, settings, mailer, clock }
+        let pending = Arc::default();
+        Self { vault, database, directory, settings, mailer, limits, clock, pending }
     }
 
     /// What runs at this moment's settings, in PocketBase's order.
@@ -103,6 +113,9 @@ impl Scheduler {
             cron(Task::OtpCleanup, "0 * * * *"),
             cron(Task::LogsCleanup, "0 */6 * * *"),
         ];
+        if self.limits.has_counted() {
+            crons.push(cron(Task::LimitsCleanup, "2 * * * *"));
+        }
         let settings = self.settings.current().await?;
         if !settings.values().backups.cron.is_empty() {
             crons.push(cron(Task::AutoBackup, &settings.values().backups.cron));
@@ -152,8 +165,12 @@ impl Scheduler {
     async fn perform(&self, task: Task) -> Result<()> {
         match task {
             Task::Optimize => {
-                self.forget_old_data()?;
-                self.optimize().await
+                let forgotten = self.forget_old_data().await;
+                self.optimize().await.and(forgotten)
+            }
+            Task::LimitsCleanup => {
+                self.limits.sweep();
+                Ok(())
             }
             Task::MfaCleanup => self.directory.delete_expired_mfas().await.map(drop),
             Task::OtpCleanup => self.directory.delete_expired_otps().await.map(drop),
@@ -162,17 +179,35 @@ impl Scheduler {
         }
     }
 
+    /// One at a time: a second one that is asked for while the first waits is that one.
     async fn auto_backup(&self) -> Result<()> {
+        if self.pending.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let made = self.make_auto_backup().await;
+        self.pending.store(false, Ordering::Release);
+        if !made? {
+            tracing::warn!("the backup is not complete: no older one is removed");
+            return Ok(());
+        }
+        let settings = self.settings.current().await?;
+        let keep = usize::try_from(settings.values().backups.cron_max_keep).unwrap_or(0);
+        if let Err(error) = self.vault.prune_automatic(keep).await {
+            tracing::error!(error = error.full(), "old automatic backups were not removed");
+        }
+        Ok(())
+    }
+
+    /// Whether what was made is complete.
+    async fn make_auto_backup(&self) -> Result<bool> {
         let settings = self.settings.current().await?;
         let app_name = &settings.values().meta.app_name;
         for _ in 0..BUSY_TRIES {
-            let begun = self.vault.begin_create(None, app_name, Method::Scheduled).await;
-            match begun {
+            match self.vault.begin_create(None, app_name, Method::Scheduled).await {
                 Ok(creating) => {
+                    let job = creating.job();
                     creating.spawn().await.context("the backup's task stopped")??;
-                    let keep = settings.values().backups.cron_max_keep;
-                    self.vault.prune_automatic(usize::try_from(keep).unwrap_or(0)).await?;
-                    return Ok(());
+                    return Ok(self.vault.jobs().find(job).is_some_and(|job| job.notes.is_empty()));
                 }
                 Err(error) if error.kind() == &Kind::Busy => tokio::time::sleep(BUSY_WAIT).await,
                 Err(error) => return Err(error),
@@ -181,9 +216,15 @@ impl Scheduler {
         Err(Error::new(Kind::Busy, "no moment was free for the automatic backup"))
     }
 
-    /// The data from before a restore is kept for an undo, but not for ever.
-    fn forget_old_data(&self) -> Result<()> {
-        if restore::prune_old(self.vault.data(), UNDO_AGE_MAX, &self.clock)? {
+    /// The data from before a restore is kept for an undo, but not for ever. Under the flight:
+    /// what a restore is staging right now looks like something old.
+    async fn forget_old_data(&self) -> Result<()> {
+        let Ok(ticket) = self.vault.hold() else { return Ok(()) };
+        let (data, clock) = (self.vault.data().clone(), self.clock.clone());
+        let pruned = spawn_blocking(move || restore::prune_old(&data, UNDO_AGE_MAX, &clock));
+        let pruned = pruned.await.context("a thread stopped")?;
+        drop(ticket);
+        if pruned? {
             tracing::info!("removed the data from before an old restore");
         }
         Ok(())
@@ -200,7 +241,11 @@ impl Scheduler {
 
     async fn delete_old_logs(&self) -> Result<()> {
         let days = self.settings.current().await?.values().logs.max_days;
-        let before = self.clock.now() - TimeDelta::days(days.max(0));
+        let age = TimeDelta::try_days(days.max(0));
+        // Older than time itself: then everything is young enough.
+        let Some(before) = age.and_then(|age| self.clock.now().checked_sub_signed(age)) else {
+            return Ok(());
+        };
         sqlx::query("DELETE FROM _logs WHERE created <= ?")
             .bind(pocketbase_time(before))
             .execute(self.database.auxiliary())

@@ -100,10 +100,14 @@ pub(super) async fn restore(call: &Call, _: &Superuser, key: &[u8]) -> Answer<Ht
     let vault = &call.services.vault;
     vault.flight().check()?;
     let missing = |error: Error| match error.kind() {
-        Kind::Busy | Kind::Unavailable => ApiError::bad_request(error.message()),
-        _ => ApiError::bad_request("Missing or invalid backup file."),
+        Kind::Busy => ApiError::bad_request(error.message()),
+        _ => {
+            tracing::warn!(error = error.full(), "a restore cannot begin");
+            ApiError::bad_request("Missing or invalid backup file.")
+        }
     };
-    call.services.require_restorable().map_err(missing)?;
+    let in_use = |error: Error| ApiError::bad_request(error.message());
+    call.services.require_restorable().map_err(in_use)?;
     let key = super::key::of_path(key).map_err(missing)?;
     let restoring = vault.begin_restore(&key).await.map_err(missing)?;
     // How it ends is in the job record: the process that answers then is another one.
@@ -127,15 +131,13 @@ async fn chosen_name(call: &mut Call) -> Answer<Option<Key>> {
 }
 
 fn not_begun(error: &Error, named: bool) -> ApiError {
+    if !matches!(error.kind(), Kind::Busy | Kind::Exists) {
+        tracing::error!(error = error.full(), "a backup cannot begin");
+    }
     match error.kind() {
         Kind::Busy => ApiError::bad_request(error.message()),
         // PocketBase says the same of a name that is taken and of a storage that is silent.
-        _ if named => {
-            if error.kind() != &Kind::Exists {
-                tracing::error!(error = error.full(), "cannot look for a backup's name");
-            }
-            name_taken()
-        }
+        _ if named => name_taken(),
         _ => failed(error),
     }
 }

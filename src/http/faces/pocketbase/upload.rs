@@ -2,6 +2,8 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use futures_util::Stream;
 
 use super::fault::{Answer, ApiError, VALIDATION};
 use super::respond;
@@ -9,7 +11,7 @@ use crate::backup::Key;
 use crate::error::{Kind, Violation};
 use crate::http::call::Call;
 use crate::http::guard::Superuser;
-use crate::http::upload::FilePart;
+use crate::http::upload::{Fault, FilePart};
 use crate::vault;
 
 /// Longest name that a file system takes, in bytes.
@@ -26,14 +28,13 @@ pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpRespons
     let mut part = part.map_err(|_| blank())?;
     if !part.is_zip() {
         let message = part.type_message();
-        // The answer is the same whatever comes; a client that sends on for ever is cut off.
-        part.drain(DRAIN_BYTES_MAX).await.map_err(|_| blank())?;
+        drain(&mut part).await?;
         return Err(refused("validation_invalid_mime_type", message));
     }
     let key = match key_of(part.file_name()) {
         Ok(key) => key,
         Err(error) => {
-            part.drain(DRAIN_BYTES_MAX).await.map_err(|_| blank())?;
+            drain(&mut part).await?;
             return Err(error);
         }
     };
@@ -44,7 +45,7 @@ pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpRespons
             Ok(Some(block)) => {
                 if !sender.send(block).await {
                     // The storage gave up; its own error is the answer, once the client listens.
-                    break part.drain(DRAIN_BYTES_MAX).await.is_ok();
+                    break drain(&mut part).await.is_ok();
                 }
             }
             Ok(None) => {
@@ -65,6 +66,18 @@ pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpRespons
             Err(refused("validation_invalid_mime_type", "The file is not a readable zip archive."))
         }
         Err(_) => Err(failed()),
+    }
+}
+
+/// Reads on until the client listens; one that sends for ever is answered anyway. Only a body
+/// that is broken is told so first, as PocketBase does, who reads all of it before it looks.
+async fn drain<S, E>(part: &mut FilePart<S>) -> Answer<()>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+{
+    match part.drain(DRAIN_BYTES_MAX).await {
+        Ok(()) | Err(Fault::Refused) => Ok(()),
+        Err(Fault::Blank) => Err(blank()),
     }
 }
 
