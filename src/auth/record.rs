@@ -111,7 +111,9 @@ pub(super) async fn find(
         quote_identifier(&collection.name),
         quote_identifier(column),
     );
+    // Not kept: a kept statement of `*` knows the columns that the table had when it was made.
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .persistent(false)
         .bind(value)
         .fetch_optional(pool)
         .await
