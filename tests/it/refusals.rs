@@ -114,7 +114,9 @@ fn a_connection_is_refused_after_good_requests_on_it() {
     let server = Server::start();
     let good = [
         "GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n",
-        "POST /api/none HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab",
+        // A route that reads its body; where none does, the connection may be closed.
+        "POST /api/collections/_superusers/auth-with-password HTTP/1.1\r\nHost: x\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
     ];
     for (bad, status) in [
         ("GET / HTTP/1.1\r\n\r\n", NO_HOST),
