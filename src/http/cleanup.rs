@@ -2,9 +2,7 @@
 //! escapes, odd hosts and expectations are refused in plain text, paths with `//`, `.` or `..`
 //! are redirected to their clean form, and `www.` to the host itself.
 //!
-//! Some refusals never come here, because the HTTP library answers them itself, without a
-//! body: missing or doubled `Host`, bad `Content-Length`, broken headers, any
-//! `Transfer-Encoding` but `chunked` (all 400), and more than 128 KiB or 96 of headers (431).
+//! What is no request at all does not come here: see [`super::connection`].
 
 use std::convert::Infallible;
 
@@ -72,6 +70,9 @@ pub fn answer(verdict: &Verdict, method: &Method) -> Option<HttpResponse> {
         Verdict::Refuse(status, text) => {
             let mut response = HttpResponse::build(*status);
             response.content_type("text/plain; charset=utf-8").force_close();
+            if let Some(reason) = text.strip_prefix("400 ") {
+                response.reason(reason);
+            }
             // Its end is the connection's end: no length, no chunks.
             let body = BodyStream::new(stream::iter([Ok::<_, Infallible>(Bytes::from(*text))]));
             let mut response = response.finish().set_body(body).map_into_boxed_body();

@@ -4,10 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Server, ServerHandle};
+use actix_http::HttpService;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
+use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, web};
 use percent_encoding::percent_decode_str;
 
 use crate::auth::keys::TokenKind;
@@ -18,7 +20,7 @@ use crate::http::call::{self, Call};
 use crate::http::faces::pocketbase::{self, ApiError};
 use crate::http::routes::Route;
 use crate::http::services::Services;
-use crate::http::{cleanup, cors, json};
+use crate::http::{cleanup, connection, cors, json};
 use crate::settings::addresses;
 use crate::settings::limits;
 
@@ -26,6 +28,8 @@ use crate::settings::limits;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may go on sending after an answer that ends its connection.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long requests in flight may go on after a stop or a restart was asked for. New clients
 /// wait as long; a download that is cut goes on by a range.
 const SHUTDOWN_TIMEOUT_S: u64 = 5;
@@ -47,17 +51,32 @@ const SECURITY_HEADERS: [(&str, &str); 4] = [
 pub fn start(listener: TcpListener, services: Arc<Services>) -> Result<(Server, ServerHandle)> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX);
     let services = web::Data::from(services);
-    let server = HttpServer::new(move || {
-        App::new().app_data(services.clone()).default_service(web::to(handle))
-    })
-    .workers(workers)
-    .keep_alive(KEEP_ALIVE)
-    .client_request_timeout(HEAD_TIMEOUT)
-    .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
-    .disable_signals()
-    .listen(listener)
-    .context("cannot serve on the listener")?
-    .run();
+    let address = listener.local_addr().context("cannot serve on the listener")?;
+    let builder = Server::build();
+    let stopping = builder.graceful_shutdown_signal();
+    // As `actix_web::HttpServer` does it, but for the connections, which are ours.
+    let serve = move || {
+        let stopping = stopping.clone();
+        let app = App::new().app_data(services.clone()).default_service(web::to(handle));
+        let app = app.into_factory().map_err(|error| error.error_response());
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(HEAD_TIMEOUT)
+            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .local_addr(address);
+        connection::worded(http.h1(map_config(app, |()| AppConfig::default())))
+    };
+    let server = builder
+        .workers(workers)
+        .shutdown_timeout(SHUTDOWN_TIMEOUT_S)
+        .disable_signals()
+        .listen("http", listener, serve)
+        .context("cannot serve on the listener")?
+        .run();
     let handle = server.handle();
     Ok((server, handle))
 }

@@ -8,4 +8,5 @@ mod archives;
 mod harness;
 mod hostile;
 mod raw;
+mod refusals;
 mod wire;

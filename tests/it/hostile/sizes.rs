@@ -84,5 +84,4 @@ fn what_is_too_large_is_refused() {
 /// PocketBase reads heads of up to a megabyte, we refuse earlier.
 const LONG_TOKEN: Want = Want::Refused(&[401, 431]);
 const FILE_UNKNOWN: Want = Want::Error(404, "File not found.");
-/// The server may close before it has read all, and the answer can get lost on the way.
-const HEAD_TOO_LARGE: Want = Want::Refused(&[431, 414]);
+const HEAD_TOO_LARGE: Want = Want::Status(&[431]);
