@@ -19,19 +19,19 @@ const FIELDS: &[Field] = &[
     Field { name: "rules", element: "Rules", shape: Shape::Objects(INNER) },
 ];
 
-fn check(content_type: &str, cases: &[(&str, Option<&str>)]) {
+async fn check(content_type: &str, cases: &[(&str, Option<&str>)]) {
     for (text, expected) in cases {
         let head =
             Head { content_type: content_type.as_bytes(), query: "name=q&zz=1", announced: true };
         let body = parse(&head, Bytes::copy_from_slice(text.as_bytes()));
-        let found = body.and_then(|body| bind(&body, FIELDS)).ok();
+        let found = body.await.and_then(|body| bind(&body, FIELDS)).ok();
         let found = found.map(|found| Value::Object(found).to_string());
         assert_eq!(found.as_deref(), *expected, "{content_type} {text}");
     }
 }
 
-#[test]
-fn json_is_bound_as_go_binds_it() {
+#[actix_web::test]
+async fn json_is_bound_as_go_binds_it() {
     check(
         "application/json",
         &[
@@ -65,11 +65,12 @@ fn json_is_bound_as_go_binds_it() {
             (r#""a.zip""#, None),
             ("{}", Some("{}")),
         ],
-    );
+    )
+    .await;
 }
 
-#[test]
-fn forms_are_bound_as_go_binds_them() {
+#[actix_web::test]
+async fn forms_are_bound_as_go_binds_them() {
     check(
         "application/x-www-form-urlencoded",
         &[
@@ -99,11 +100,12 @@ fn forms_are_bound_as_go_binds_them() {
                 Some(r#"{"in":{"cron":"c","on":true},"name":"p"}"#),
             ),
         ],
-    );
+    )
+    .await;
 }
 
-#[test]
-fn xml_is_bound_by_the_names_of_elements() {
+#[actix_web::test]
+async fn xml_is_bound_by_the_names_of_elements() {
     check(
         "application/xml",
         &[
@@ -122,5 +124,6 @@ fn xml_is_bound_by_the_names_of_elements() {
             ("<x><B>x</B></x>", None),
             ("<x Name=\"a\"/>", Some("{}")),
         ],
-    );
+    )
+    .await;
 }

@@ -2,15 +2,16 @@
 //! multipart forms and XML, chosen by a case-sensitive prefix of the content type. What the
 //! fields mean, and which of them there are, is the business of [`super::bind`].
 
+use std::convert::Infallible;
 use std::fmt;
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use serde_json::Value;
 
-use super::multipart::{Event, Parser};
+use super::multipart::Parts;
 use super::{media::Media, query, strict, xml};
 
 /// Most bytes of a body on every route but the upload.
@@ -106,7 +107,7 @@ where
 ///
 /// # Errors
 /// [`BodyError::UnsupportedType`] or [`BodyError::Malformed`].
-pub fn parse(head: &Head<'_>, bytes: Bytes) -> Result<Body, BodyError> {
+pub async fn parse(head: &Head<'_>, bytes: Bytes) -> Result<Body, BodyError> {
     if !head.announced {
         return Ok(Body::Absent);
     }
@@ -114,7 +115,7 @@ pub fn parse(head: &Head<'_>, bytes: Bytes) -> Result<Body, BodyError> {
     if is("application/json") {
         strict::first_value(&bytes).map(Body::Json)
     } else if is("multipart/form-data") {
-        multipart(head, bytes).map(Body::Form)
+        multipart(head, bytes).await.map(Body::Form)
     } else if is("application/x-www-form-urlencoded") {
         form(head, &bytes).map(Body::Form)
     } else if is("text/xml") || is("application/xml") {
@@ -141,33 +142,23 @@ fn form(head: &Head<'_>, bytes: &[u8]) -> Result<Vec<(String, String)>, BodyErro
 }
 
 /// The query's pairs, then the body's: the other way round than with [`form`], as in Go.
-fn multipart(head: &Head<'_>, bytes: Bytes) -> Result<Vec<(String, String)>, BodyError> {
+async fn multipart(head: &Head<'_>, bytes: Bytes) -> Result<Vec<(String, String)>, BodyError> {
     let mut found = sound_pairs(head.query.as_bytes())?;
     let broken = |_| BodyError::Malformed("multipart");
-    let mut parser = Parser::of_content_type(head.content_type).map_err(broken)?;
-    parser.feed(bytes);
-    parser.finish();
-    let mut current = None;
-    loop {
-        match parser.next_event().map_err(broken)? {
-            Event::Part(part) => {
-                let name = String::from_utf8_lossy(&part.name).into_owned();
-                let plain = part.file_name.is_none() && !name.is_empty();
-                current = plain.then(|| (name, Vec::new()));
-            }
-            Event::Data(data) => {
-                if let Some((_, value)) = &mut current {
-                    value.extend_from_slice(&data);
-                }
-            }
-            Event::PartEnd => {
-                if let Some((name, value)) = current.take() {
-                    found.push((name, String::from_utf8_lossy(&value).into_owned()));
-                }
-            }
-            Event::End | Event::More => return Ok(found),
+    let body = stream::iter([Ok::<_, Infallible>(bytes)]);
+    let mut parts = Parts::open(head.content_type, body).map_err(broken)?;
+    while let Some(mut part) = parts.next().await.map_err(broken)? {
+        if part.file_name.is_some() || part.name.is_empty() {
+            continue;
         }
+        let mut value = Vec::new();
+        while let Some(piece) = part.next().await.map_err(broken)? {
+            value.extend_from_slice(&piece);
+        }
+        let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        found.push((lossy(&part.name), lossy(&value)));
     }
+    Ok(found)
 }
 
 fn sound_pairs(text: &[u8]) -> Result<Vec<(String, String)>, BodyError> {
@@ -179,14 +170,13 @@ fn sound_pairs(text: &[u8]) -> Result<Vec<(String, String)>, BodyError> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::stream;
     use serde_json::json;
 
     use super::*;
 
-    fn parsed(content_type: &str, query: &str, body: &str) -> Result<Body, BodyError> {
+    async fn parsed(content_type: &str, query: &str, body: &str) -> Result<Body, BodyError> {
         let head = Head { content_type: content_type.as_bytes(), query, announced: true };
-        parse(&head, Bytes::copy_from_slice(body.as_bytes()))
+        parse(&head, Bytes::copy_from_slice(body.as_bytes())).await
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Result<Body, BodyError> {
@@ -194,43 +184,46 @@ mod tests {
         Ok(Body::Form(pairs.iter().map(own).collect()))
     }
 
-    #[test]
-    fn the_content_type_decides_by_a_case_sensitive_prefix() {
+    #[actix_web::test]
+    async fn the_content_type_decides_by_a_case_sensitive_prefix() {
         let json = Ok(Body::Json(json!({"name": "a"})));
         let text = r#"{"name":"a"}"#;
-        assert_eq!(parsed("application/json", "", text), json);
-        assert_eq!(parsed("application/json; charset=utf-8", "", text), json);
-        assert_eq!(parsed("application/jsonp", "", text), json);
+        assert_eq!(parsed("application/json", "", text).await, json);
+        assert_eq!(parsed("application/json; charset=utf-8", "", text).await, json);
+        assert_eq!(parsed("application/jsonp", "", text).await, json);
         for other in ["APPLICATION/JSON", "text/plain", "", " application/json"] {
-            assert_eq!(parsed(other, "", text), Err(BodyError::UnsupportedType), "{other}");
+            assert_eq!(parsed(other, "", text).await, Err(BodyError::UnsupportedType), "{other}");
         }
     }
 
-    #[test]
-    fn a_form_is_merged_with_the_query_body_first() {
+    #[actix_web::test]
+    async fn a_form_is_merged_with_the_query_body_first() {
         let form = "application/x-www-form-urlencoded";
-        assert_eq!(parsed(form, "name=g", "x=1"), pairs(&[("x", "1"), ("name", "g")]));
-        assert_eq!(parsed(form, "", "a=%zz"), Err(BodyError::Malformed("form")));
-        assert_eq!(parsed(form, "", "a=1;b=2"), Err(BodyError::Malformed("form")));
-        assert_eq!(parsed(&format!("{form}z"), "a=q", "a=1"), pairs(&[("a", "q")]));
+        assert_eq!(parsed(form, "name=g", "x=1").await, pairs(&[("x", "1"), ("name", "g")]));
+        assert_eq!(parsed(form, "", "a=%zz").await, Err(BodyError::Malformed("form")));
+        assert_eq!(parsed(form, "", "a=1;b=2").await, Err(BodyError::Malformed("form")));
+        assert_eq!(parsed(&format!("{form}z"), "a=q", "a=1").await, pairs(&[("a", "q")]));
     }
 
-    #[test]
-    fn a_multipart_form_gives_its_plain_fields_query_first() {
+    #[actix_web::test]
+    async fn a_multipart_form_gives_its_plain_fields_query_first() {
         let part = |rest: &str| format!("--B\r\nContent-Disposition: form-data; {rest}\r\n");
         let body =
             part("name=name\r\n\r\nb.zip") + &part("name=f; filename=x\r\n\r\nbin") + "--B--";
         let form = "multipart/form-data; boundary=B";
-        assert_eq!(parsed(form, "q=1", &body), pairs(&[("q", "1"), ("name", "b.zip")]));
-        assert_eq!(parsed("multipart/form-data", "", "x"), Err(BodyError::Malformed("multipart")));
-        assert!(parsed(form, "", body.trim_end_matches('-')).is_err());
+        assert_eq!(parsed(form, "q=1", &body).await, pairs(&[("q", "1"), ("name", "b.zip")]));
+        assert_eq!(
+            parsed("multipart/form-data", "", "x").await,
+            Err(BodyError::Malformed("multipart"))
+        );
+        assert!(parsed(form, "", body.trim_end_matches('-')).await.is_err());
     }
 
-    #[test]
-    fn a_body_that_was_not_announced_is_not_looked_at() {
+    #[actix_web::test]
+    async fn a_body_that_was_not_announced_is_not_looked_at() {
         let head = Head { content_type: b"text/plain", ..Head::default() };
-        assert_eq!(parse(&head, Bytes::from_static(b"x")), Ok(Body::Absent));
-        assert!(parsed("application/json", "", "").is_err());
+        assert_eq!(parse(&head, Bytes::from_static(b"x")).await, Ok(Body::Absent));
+        assert!(parsed("application/json", "", "").await.is_err());
     }
 
     #[actix_web::test]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use actix_web::HttpRequest;
+use actix_web::dev::Payload;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{HttpRequest, web};
 
 use crate::auth::keys::header_token;
 use crate::auth::record::Identity;
@@ -17,7 +18,7 @@ pub struct Call {
     /// Its head.
     pub request: HttpRequest,
     /// Its body, not yet read.
-    pub payload: web::Payload,
+    pub payload: Payload,
     /// What the server is made of.
     pub services: Arc<Services>,
     /// The settings of this moment.
@@ -41,7 +42,7 @@ impl Call {
             true => body::read(&mut self.payload, BODY_BYTES_MAX).await?,
             false => bytes::Bytes::new(),
         };
-        body::parse(&body::Head::of(&self.request), bytes)
+        body::parse(&body::Head::of(&self.request), bytes).await
     }
 
     /// The token of the request's header, without its scheme.

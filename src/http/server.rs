@@ -143,6 +143,7 @@ async fn arrive(
     let trusted = &settings.values().trusted_proxy;
     let address = addresses::real_ip(trusted, peer, |name| call::values_of(&request, name));
     let real_ip = address.expanded();
+    let payload = payload.into_inner();
     let call = Call { request, payload, services, settings, caller, address, real_ip };
     let superuser = call.caller.as_ref().is_some_and(Identity::is_superuser);
     let refused = (superuser && !call.superuser_may_come_from_here())

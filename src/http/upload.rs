@@ -6,12 +6,10 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
-use tokio::sync::mpsc;
+use futures_util::Stream;
 
-use super::multipart::{Event, Parser, Part};
+use super::multipart::{Broken, Part, Parts};
 use super::sniff;
-use crate::error::{Error, Kind, Result};
 
 /// The name of the part that is stored.
 const FIELD: &[u8] = b"file";
@@ -24,7 +22,7 @@ pub enum Fault {
     /// Not a multipart form, no such part, malformed, cut off, or the client went away. To
     /// clients all of these are the same: the field is blank.
     Blank,
-    /// The receiver of the bytes wants no more; its own result tells why.
+    /// More bytes than are read of an upload that is not wanted.
     Refused,
 }
 
@@ -32,53 +30,40 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Blank => "the upload holds no complete file",
-            Self::Refused => "the upload was refused",
+            Self::Refused => "the upload is too large to be read to its end",
         })
     }
 }
 
 impl std::error::Error for Fault {}
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    File,
-    /// The file is complete, the body not yet.
-    Rest,
-    Over,
-}
-
 /// The file of an upload; its bytes are still arriving.
 #[derive(Debug)]
-pub struct FilePart<S> {
-    body: S,
-    parser: Parser,
-    name: Vec<u8>,
+pub struct FilePart {
+    // Above `parts`, so that it is dropped first.
+    file: Part,
+    parts: Parts,
     head: Bytes,
     batch: BytesMut,
-    state: State,
 }
 
-impl<S, E> FilePart<S>
-where
-    S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
-{
+impl FilePart {
     /// Reads up to the first bytes of the file, enough of them to tell what it is.
     ///
     /// # Errors
     /// [`Fault::Blank`].
-    pub async fn open(content_type: &[u8], body: S) -> std::result::Result<Self, Fault> {
-        let parser = Parser::of_content_type(content_type).map_err(|_| Fault::Blank)?;
-        let (name, head) = (Vec::new(), Bytes::new());
-        let mut part =
-            Self { body, parser, name, head, batch: BytesMut::new(), state: State::Rest };
-        part.name = loop {
-            match part.event().await? {
-                Event::Part(Part { name, file_name: Some(file) }) if name == FIELD => break file,
-                Event::End => return Err(Fault::Blank),
-                _ => {}
+    pub async fn open<S, E>(content_type: &[u8], body: S) -> Result<Self, Fault>
+    where
+        S: Stream<Item = Result<Bytes, E>> + 'static,
+    {
+        let mut parts = Parts::open(content_type, body)?;
+        let file = loop {
+            let part = parts.next().await?.ok_or(Fault::Blank)?;
+            if part.name == FIELD && part.file_name.is_some() {
+                break part;
             }
         };
-        part.state = State::File;
+        let mut part = Self { file, parts, head: Bytes::new(), batch: BytesMut::new() };
         part.fill(sniff::SNIFF_BYTES).await?;
         let sniffed = part.batch.len().min(sniff::SNIFF_BYTES);
         part.head = Bytes::copy_from_slice(&part.batch[..sniffed]);
@@ -88,7 +73,7 @@ where
     /// The file's name: the last path element; `None` when it is not UTF-8 (no storage can
     /// hold such a name).
     pub fn file_name(&self) -> Option<&str> {
-        std::str::from_utf8(&self.name).ok()
+        std::str::from_utf8(self.name()).ok()
     }
 
     /// Whether the first bytes are those of a plain zip archive.
@@ -98,7 +83,7 @@ where
 
     /// What the field's error says when [`FilePart::is_zip`] is false.
     pub fn type_message(&self) -> String {
-        let name = sniff::mangled(&String::from_utf8_lossy(&self.name), &self.head);
+        let name = sniff::mangled(&String::from_utf8_lossy(self.name()), &self.head);
         format!("{} mime type must be one of: application/zip.", super::disposition::quoted(&name))
     }
 
@@ -107,42 +92,13 @@ where
     ///
     /// # Errors
     /// [`Fault::Blank`]; the bytes so far are worth nothing then.
-    pub async fn next(&mut self) -> std::result::Result<Option<Bytes>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Fault> {
         self.fill(BATCH_BYTES).await?;
         if !self.batch.is_empty() {
             return Ok(Some(std::mem::take(&mut self.batch).freeze()));
         }
-        while self.state != State::Over {
-            self.event().await?;
-        }
+        while self.parts.next().await?.is_some() {}
         Ok(None)
-    }
-
-    /// Sends the file through a channel, to whatever stores it; how many bytes it had. A fault
-    /// is sent too, as the stream's error.
-    ///
-    /// # Errors
-    /// [`Fault::Blank`], or [`Fault::Refused`] when the channel was closed.
-    pub async fn pump(
-        &mut self,
-        sender: mpsc::Sender<Result<Bytes>>,
-    ) -> std::result::Result<u64, Fault> {
-        let mut sent = 0;
-        loop {
-            match self.next().await {
-                Ok(Some(batch)) => {
-                    sent += batch.len() as u64;
-                    sender.send(Ok(batch)).await.map_err(|_| Fault::Refused)?;
-                }
-                Ok(None) => return Ok(sent),
-                Err(fault) => {
-                    let error = Error::new(Kind::Corrupt, "the upload was cut off").because(fault);
-                    // Nobody listens: then nothing is stored either.
-                    let _ = sender.send(Err(error)).await;
-                    return Err(fault);
-                }
-            }
-        }
     }
 
     /// Reads on and drops what comes, so that the client hears an answer instead of a broken
@@ -150,7 +106,7 @@ where
     ///
     /// # Errors
     /// [`Fault::Blank`], as if the file had been wanted; [`Fault::Refused`] above the limit.
-    pub async fn drain(&mut self, bytes_max: u64) -> std::result::Result<(), Fault> {
+    pub async fn drain(&mut self, bytes_max: u64) -> Result<(), Fault> {
         let mut dropped = 0;
         while let Some(batch) = self.next().await? {
             dropped += batch.len() as u64;
@@ -161,38 +117,26 @@ where
         Ok(())
     }
 
+    fn name(&self) -> &[u8] {
+        self.file.file_name.as_deref().unwrap_or_default()
+    }
+
     /// Gathers bytes of the file until there are `bytes` or it is complete.
-    async fn fill(&mut self, bytes: usize) -> std::result::Result<(), Fault> {
-        while self.state == State::File && self.batch.len() < bytes {
-            match self.event().await? {
-                Event::Data(data) => {
-                    if self.batch.is_empty() {
-                        self.batch.reserve(BATCH_BYTES + data.len());
-                    }
-                    self.batch.extend_from_slice(&data);
-                }
-                _ => self.state = State::Rest,
+    async fn fill(&mut self, bytes: usize) -> Result<(), Fault> {
+        while self.batch.len() < bytes {
+            let Some(piece) = self.file.next().await? else { return Ok(()) };
+            if self.batch.is_empty() {
+                self.batch.reserve(BATCH_BYTES + piece.len());
             }
+            self.batch.extend_from_slice(&piece);
         }
         Ok(())
     }
+}
 
-    /// The next event; the body is read for it where needed.
-    async fn event(&mut self) -> std::result::Result<Event, Fault> {
-        loop {
-            match self.parser.next_event().map_err(|_| Fault::Blank)? {
-                Event::More => match self.body.next().await {
-                    Some(Ok(chunk)) => self.parser.feed(chunk),
-                    Some(Err(_)) => return Err(Fault::Blank),
-                    None => self.parser.finish(),
-                },
-                Event::End => {
-                    self.state = State::Over;
-                    return Ok(Event::End);
-                }
-                event => return Ok(event),
-            }
-        }
+impl From<Broken> for Fault {
+    fn from(_: Broken) -> Self {
+        Self::Blank
     }
 }
 
@@ -215,7 +159,7 @@ mod tests {
     }
 
     /// Name, size, number of batches, and whether it is a zip.
-    async fn take(body: &[u8]) -> std::result::Result<(String, usize, usize, bool), Fault> {
+    async fn take(body: &[u8]) -> Result<(String, usize, usize, bool), Fault> {
         let chunks: Vec<_> =
             body.chunks(60_000).map(|c| Ok::<_, ()>(Bytes::copy_from_slice(c))).collect();
         let mut part = FilePart::open(TYPE, stream::iter(chunks)).await?;
@@ -236,7 +180,7 @@ mod tests {
         let payload = |json: &str| part("name=\"@jsonPayload\"", json.as_bytes());
         let wanted = file("name=\"file\"; filename=\"a.zip\"", zip);
         let second = part("name=\"file\"; filename=\"b.zip\"", b"no");
-        let cases: Vec<(Vec<u8>, std::result::Result<_, Fault>)> = vec![
+        let cases: Vec<(Vec<u8>, Result<_, Fault>)> = vec![
             (wanted.clone(), named("a.zip")),
             ([payload("[]"), wanted.clone()].concat(), named("a.zip")),
             (
@@ -287,25 +231,19 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn the_channel_gets_the_bytes_or_the_fault() {
+    async fn what_is_not_wanted_is_read_up_to_a_limit() {
         let body = file("name=\"file\"; filename=\"a.zip\"", &vec![1; LARGE]);
-        for (cut, expected) in [(body.len(), Ok(LARGE as u64)), (LARGE, Err(Fault::Blank))] {
+        let cases = [
+            (body.len(), u64::MAX, Ok(())),
+            (body.len(), LARGE as u64, Ok(())),
+            (body.len(), LARGE as u64 - 1, Err(Fault::Refused)),
+            (LARGE, u64::MAX, Err(Fault::Blank)),
+        ];
+        for (cut, bytes_max, expected) in cases {
             let chunk = Ok::<_, ()>(Bytes::copy_from_slice(&body[..cut]));
             let mut part = FilePart::open(TYPE, stream::iter([chunk])).await.expect("a file");
-            let (sender, mut receiver) = mpsc::channel(100);
-            assert_eq!(part.pump(sender).await, expected);
-            let mut last = None;
-            while let Some(batch) = receiver.recv().await {
-                last = Some(batch.is_ok());
-            }
-            assert_eq!(last, Some(expected.is_ok()));
+            assert_eq!(part.drain(bytes_max).await, expected);
         }
-        let chunk = Ok::<_, ()>(Bytes::from(body));
-        let mut part = FilePart::open(TYPE, stream::iter([chunk])).await.expect("a file");
-        let (sender, receiver) = mpsc::channel(1);
-        drop(receiver);
-        assert_eq!(part.pump(sender).await, Err(Fault::Refused));
-        assert_eq!(part.drain(u64::MAX).await, Ok(()));
     }
 
     #[actix_web::test]

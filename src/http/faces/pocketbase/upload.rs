@@ -24,7 +24,7 @@ const DRAIN_BYTES_MAX: u64 = 64 << 20;
 pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpResponse> {
     let content_type = call.request.headers().get(CONTENT_TYPE);
     let content_type = content_type.map(|value| value.as_bytes().to_vec()).unwrap_or_default();
-    let part = FilePart::open(&content_type, &mut call.payload).await;
+    let part = FilePart::open(&content_type, call.payload.take()).await;
     let mut part = part.map_err(|_| blank())?;
     if !part.is_zip() {
         let message = part.type_message();
