@@ -25,6 +25,10 @@ peers-against pocketbase:
 wire *args:
     cargo test --test it wire {{args}}
 
+# Ours beside a real PocketBase on the same data; see docs/performance.md.
+versus *args:
+    python3 benches/versus/run.py {{args}}
+
 # Everything that CI does.
 ci:
     .ci/run

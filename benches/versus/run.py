@@ -39,7 +39,7 @@ def main():
         print(f"SKIPPED: no real PocketBase {arguments.peer}: {absent}", file=sys.stderr)
         return int(os.environ.get("POCKETVAULT_PEERS") == "require")
     peer = Program("theirs", peer_path, arguments.peer)
-    ours = Program("ours", our_program(arguments.ours), "")
+    ours = Program("ours", our_program(arguments.ours, arguments.features), "")
     profile, work = data.PROFILES[arguments.profile], Path(arguments.work).resolve()
     template = _template(work, arguments, profile, peer)
     archive = work / f"upload-{profile.upload_bytes}.zip"
@@ -150,6 +150,7 @@ def _arguments():
     parser.add_argument(
         "--ours", help="our server's program; without it, it is built in release mode"
     )
+    parser.add_argument("--features", default="", help="cargo features to build ours with")
     parser.add_argument("--only", choices=("ours", "theirs"), help="measure one side only")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

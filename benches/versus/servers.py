@@ -26,11 +26,12 @@ class Absent(Exception):
     """A program that is not here and cannot be had."""
 
 
-def our_program(given):
-    """Our server: the given one, or built now."""
+def our_program(given, features):
+    """Our server: the given one, or built now with those cargo features."""
     if given:
         return Path(given).resolve()
-    subprocess.run(["cargo", "build", "--release", "--bin", "pocketvault"], cwd=ROOT, check=True)
+    command = ["cargo", "build", "--release", "--bin", "pocketvault", "--features", features]
+    subprocess.run(command, cwd=ROOT, check=True)
     return TARGET / "release" / "pocketvault"
 
 
