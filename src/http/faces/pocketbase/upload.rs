@@ -2,8 +2,6 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
-use bytes::Bytes;
-use futures_util::Stream;
 
 use super::fault::{Answer, ApiError, VALIDATION};
 use super::respond;
@@ -71,10 +69,7 @@ pub(super) async fn upload(call: &mut Call, _: &Superuser) -> Answer<HttpRespons
 
 /// Reads on until the client listens; one that sends for ever is answered anyway. Only a body
 /// that is broken is told so first, as PocketBase does, who reads all of it before it looks.
-async fn drain<S, E>(part: &mut FilePart<S>) -> Answer<()>
-where
-    S: Stream<Item = Result<Bytes, E>> + Unpin,
-{
+async fn drain(part: &mut FilePart) -> Answer<()> {
     match part.drain(DRAIN_BYTES_MAX).await {
         Ok(()) | Err(Fault::Refused) => Ok(()),
         Err(Fault::Blank) => Err(blank()),
