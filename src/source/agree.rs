@@ -180,6 +180,7 @@ impl Agreement {
         self.tracker.hold_all(self.held_max, control)?;
         let writer = lock.map(|path| Connection::open(path, Mode::ReadWrite)).transpose()?;
         if let Some(writer) = &writer {
+            writer.keep_log()?;
             writer.exec("BEGIN IMMEDIATE")?;
         }
         let pinned = data.pin()?;
@@ -211,7 +212,9 @@ impl Agreement {
             self.report.skip(path, reason.clone().unwrap_or(absent));
         }
         let named = look.sample.len() as u64;
-        self.report.skip_more((look.missing.len() as u64).saturating_sub(named));
+        let is_lost = look.missing.iter().any(|hash| self.missing.contains(hash));
+        let unnamed = (look.missing.len() as u64).saturating_sub(named);
+        self.report.skip_more(unnamed, is_lost);
     }
 
     /// Opens every file that the pinned database names and that is not handed out yet.

@@ -11,6 +11,7 @@ use rustix::fs::{FileType, Stat};
 use super::report::{Reason, Report};
 use super::root::{Listing, Looks, Meta, NoFile, OpenFile, Root};
 use crate::backup::{Content, Entry, EntryPath, Item};
+use crate::data_dir::STATE;
 use crate::error::{Error, Kind, Result};
 
 /// Which entries at the walk's first level are visited.
@@ -71,6 +72,9 @@ impl Walk {
             };
             level.next += 1;
             if depth == 1 && !(self.rule)(name) {
+                continue;
+            }
+            if name == STATE.as_bytes() && self.root.is_place(&self.prefix) {
                 continue;
             }
             let path = [&self.prefix, name].concat();

@@ -11,6 +11,7 @@
 
 mod agree;
 mod files;
+mod mounts;
 mod names;
 mod report;
 mod root;
@@ -213,7 +214,9 @@ impl Snapshot {
 
     fn database(&self, name: &str, pinned: Pinned) -> Result<Item> {
         let path = self.root.join(name);
-        let (content, size_bytes) = pinned.into_content(&self.staging, &self.control)?;
+        let (report, path_inside) = (self.report.clone(), name.as_bytes().to_vec());
+        let on_damage = Box::new(move |how| report.skip(&path_inside, Reason::Damaged(how)));
+        let (content, size_bytes) = pinned.into_content(&self.staging, &self.control, on_damage)?;
         let (mode, modified) = mode_and_time(&path)?;
         let entry = Entry { path: EntryPath::parse(name)?, size_bytes, modified, mode };
         Ok(Item { entry, content })

@@ -28,6 +28,23 @@ pub enum Reason {
     Unreadable(String),
     /// The path inside the folder is longer than the system can open.
     PathTooLong,
+    /// It is in the archive, but SQLite's check of it found this damage.
+    Damaged(String),
+}
+
+impl Reason {
+    /// Whether data is lost that no later look at the folder would find again. What merely
+    /// does not belong into archives, or went away in time, is no loss.
+    fn is_loss(&self) -> bool {
+        match self {
+            Self::Missing | Self::Unreadable(_) | Self::Damaged(_) => true,
+            Self::Outrun
+            | Self::Symlink
+            | Self::Special
+            | Self::LiveDatabase
+            | Self::PathTooLong => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -40,11 +57,12 @@ impl fmt::Display for Reason {
             Self::LiveDatabase => f.write_str("another name of a live database"),
             Self::Unreadable(why) => write!(f, "cannot be read: {why}"),
             Self::PathTooLong => f.write_str("its path is too long"),
+            Self::Damaged(how) => write!(f, "is archived, but damaged: {how}"),
         }
     }
 }
 
-/// Something that is not in the archive.
+/// Something that is not in the archive, or not whole in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
     /// Its path inside the folder; bytes, because file names are.
@@ -73,6 +91,8 @@ struct Inner {
 struct List {
     named: BTreeMap<Vec<u8>, Reason>,
     total: u64,
+    has_losses: bool,
+    is_damaged: bool,
 }
 
 impl Report {
@@ -82,7 +102,7 @@ impl Report {
         Self(Arc::new(Inner { logs, skipped: Mutex::default() }))
     }
 
-    /// What was left out so far, sorted by path, at most [`SKIPPED_LISTED_MAX`] of it.
+    /// What was left out so far, sorted by path, at most about [`SKIPPED_LISTED_MAX`] of it.
     pub fn skipped(&self) -> Vec<Skipped> {
         let list = self.lock();
         let skipped = |(path, reason): (&Vec<u8>, &Reason)| Skipped {
@@ -95,6 +115,18 @@ impl Report {
     /// How much was left out so far.
     pub fn skipped_total(&self) -> u64 {
         self.lock().total
+    }
+
+    /// Whether everything that should be in the archive is, whole: nothing is missing,
+    /// unreadable or damaged. Final once every item was read and dropped; a backup that is not
+    /// complete must not push out older ones.
+    pub fn is_complete(&self) -> bool {
+        !self.lock().has_losses
+    }
+
+    /// Whether a database is damaged, which is the worst of what makes it not complete.
+    pub fn is_damaged(&self) -> bool {
+        self.lock().is_damaged
     }
 
     /// Bytes of the databases' write-ahead logs now. They cannot shrink while a snapshot is
@@ -116,14 +148,21 @@ impl Report {
             return;
         }
         list.total += 1;
-        if list.named.len() < SKIPPED_LISTED_MAX {
+        list.has_losses |= reason.is_loss();
+        let is_damaged = matches!(reason, Reason::Damaged(_));
+        list.is_damaged |= is_damaged;
+        // There are two databases at most, and nothing is worth more to be named.
+        if list.named.len() < SKIPPED_LISTED_MAX || is_damaged {
             list.named.insert(path.to_owned(), reason);
         }
     }
 
-    /// Counts further things that are left out, without their names.
-    pub(super) fn skip_more(&self, count: u64) {
-        self.lock().total += count;
+    /// Counts further things that are left out, without their names; `is_loss` if that makes
+    /// the archive incomplete.
+    pub(super) fn skip_more(&self, count: u64, is_loss: bool) {
+        let mut list = self.lock();
+        list.total += count;
+        list.has_losses |= is_loss && count > 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
+use super::mounts;
 use super::report::Reason;
 use crate::data_dir::{DATABASES, is_archived};
 use crate::error::{Context, Result};
@@ -22,6 +23,8 @@ pub(super) struct Root {
     dir: OwnedFd,
     /// Device and inode of the databases and their side files.
     live: Vec<(u64, u64)>,
+    /// Folders inside which restores keep data, see `mounts`.
+    places: Vec<Vec<u8>>,
 }
 
 /// A regular file that is open.
@@ -86,7 +89,8 @@ impl Root {
                 }
             }
         }
-        Ok(Self { dir, live })
+        let places = std::fs::canonicalize(path).map(|path| mounts::places(&path));
+        Ok(Self { dir, live, places: places.unwrap_or_default() })
     }
 
     /// Looks at what has the name `path` without following a last link.
@@ -98,6 +102,19 @@ impl Root {
     /// Whether a file is a live database (or a side file of one) under whatever name.
     pub(super) fn is_live(&self, stat: &Stat) -> bool {
         self.live.contains(&(stat.st_dev, stat.st_ino))
+    }
+
+    /// Whether restores keep data in a state folder inside the folder `prefix`, which ends
+    /// with `/`.
+    pub(super) fn is_place(&self, prefix: &[u8]) -> bool {
+        let path = prefix.strip_suffix(b"/").unwrap_or_default();
+        self.places.iter().any(|place| place == path)
+    }
+
+    /// Pretends that something is mounted at `path`.
+    #[cfg(test)]
+    pub(super) fn mount(&mut self, path: &[u8]) {
+        self.places.push(path.to_vec());
     }
 
     /// Opens a regular file for reading.

@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::check::{Check, OnDamage};
 use super::raw::{Connection, Mode};
-use crate::backup::Content;
 use crate::control::Control;
 use crate::error::{Context, Result};
 use crate::fsx::{self, PartialFile};
@@ -52,13 +52,25 @@ impl Copied {
     pub(super) fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
-}
 
-impl Content for Copied {
-    fn open(self: Box<Self>) -> Result<Option<Box<dyn Read + Send>>> {
+    /// The check of the copy: the database itself is not kept from its writers any longer.
+    ///
+    /// # Errors
+    /// The copy cannot be opened.
+    pub(super) fn check(&self, control: &Control, on_damage: OnDamage) -> Result<Check> {
+        let connection = Connection::open(self.file.path(), Mode::Immutable)?;
+        let (size_bytes, control) = (self.size_bytes, control.clone());
+        Ok(Check { connection, size_bytes, control, on_damage })
+    }
+
+    /// The reader of the copy, which is removed with it.
+    ///
+    /// # Errors
+    /// The copy cannot be opened.
+    pub(super) fn into_reader(self) -> Result<Box<dyn Read + Send>> {
         let file = File::open(self.file.path())
             .with_context(|| format!("cannot open {}", self.file.path().display()))?;
-        Ok(Some(Box::new(CopyReader { file, _copied: *self })))
+        Ok(Box::new(CopyReader { file, _copied: self }))
     }
 }
 

@@ -11,14 +11,17 @@
 //!
 //! `docs/decisions` says why this way was chosen.
 
+mod check;
 mod copy;
 mod fault;
 mod overlay;
 pub(super) mod raw;
+mod uri;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use self::check::{Check, OnDamage};
 use self::copy::Copied;
 use self::overlay::Overlay;
 use self::raw::{Connection, Mode, WAL_INDEX_WORDS};
@@ -36,6 +39,8 @@ const WAL_INDEX_VERSION: u32 = 3_007_000;
 #[derive(Debug)]
 pub(super) struct Database {
     connection: Connection,
+    /// A second one, to check the moment that the first one reads.
+    checker: Connection,
     path: PathBuf,
 }
 
@@ -43,6 +48,7 @@ pub(super) struct Database {
 #[derive(Debug)]
 pub(super) struct Pinned {
     connection: Connection,
+    checker: Connection,
     path: PathBuf,
     page_size: u32,
     page_count: u32,
@@ -89,7 +95,8 @@ impl Database {
         let connection = Connection::open(path, Mode::ReadOnly)?;
         // The first read finds what is wrong with it, and opens its log.
         connection.exec(FIRST_READ)?;
-        Ok(Some(Self { connection, path: path.to_owned() }))
+        let checker = Connection::open(path, Mode::ReadOnly)?;
+        Ok(Some(Self { connection, checker, path: path.to_owned() }))
     }
 
     /// Pins this moment.
@@ -114,8 +121,8 @@ impl Database {
                 return self.pinned(Way::Copy);
             };
             // An unchanged header has an unchanged change counter: no commit fell between the
-            // two readings, so the transaction's frames are exactly those of the header. And
-            // as the header was read after `nBackfill`, no checkpoint that knew of later
+            // two readings, so the frames of both transactions are exactly those of the header.
+            // And as the header was read after `nBackfill`, no checkpoint that knew of later
             // commits can have set it.
             let after = self.connection.wal_index();
             let Some(after) = after.filter(|after| same_header(&before, after)) else {
@@ -134,11 +141,15 @@ impl Database {
     }
 
     fn begin(&self) -> Result<()> {
-        self.connection.exec("BEGIN")?;
-        self.connection.exec(FIRST_READ)
+        for connection in [&self.connection, &self.checker] {
+            connection.exec("BEGIN")?;
+            connection.exec(FIRST_READ)?;
+        }
+        Ok(())
     }
 
     fn end(&self) -> Result<()> {
+        self.checker.exec("COMMIT")?;
         self.connection.exec("COMMIT")
     }
 
@@ -149,7 +160,8 @@ impl Database {
         else {
             return Err(Error::new(Kind::Corrupt, cannot_read(&self.path)));
         };
-        Ok(Pinned { connection: self.connection, path: self.path, page_size, page_count, way })
+        let Self { connection, checker, path } = self;
+        Ok(Pinned { connection, checker, path, page_size, page_count, way })
     }
 }
 
@@ -164,12 +176,14 @@ impl Pinned {
     /// # Errors
     /// SQLite's.
     pub(super) fn release(self) -> Result<Database> {
-        let database = Database { connection: self.connection, path: self.path };
+        let Self { connection, checker, path, .. } = self;
+        let database = Database { connection, checker, path };
         database.end()?;
         Ok(database)
     }
 
-    /// The content of the database at the pinned moment, and its size in bytes.
+    /// The content of the database at the pinned moment, and its size in bytes. While it is
+    /// read it is checked, and `on_damage` told before the reader is gone what was found.
     ///
     /// A database that must be copied is copied here, at once, because its writers wait while
     /// the transaction is held: about a second for each 400 MB.
@@ -180,15 +194,25 @@ impl Pinned {
         self,
         staging: &Path,
         control: &Control,
+        on_damage: OnDamage,
     ) -> Result<(Box<dyn Content>, u64)> {
         let size_bytes = u64::from(self.page_size) * u64::from(self.page_count);
         match self.way {
-            Way::Overlay(_) => Ok((Box::new(self), size_bytes)),
+            Way::Overlay(frames) => {
+                let control = control.clone();
+                let connection = self.checker;
+                let check = Check { connection, size_bytes, control, on_damage };
+                let (connection, path) = (self.connection, self.path);
+                let (page_size, page_count) = (self.page_size, self.page_count);
+                let content = InPlace { connection, path, page_size, page_count, frames, check };
+                Ok((Box::new(content), size_bytes))
+            }
             Way::Copy if self.page_count == 0 => Ok((Box::new(Empty), 0)),
             Way::Copy => {
                 let copied = Copied::make(&self.connection, &self.path, staging, control)?;
                 let size_bytes = copied.size_bytes();
-                Ok((Box::new(copied), size_bytes))
+                let check = copied.check(control, on_damage)?;
+                Ok((Box::new(CheckedCopy { copied, check }), size_bytes))
             }
         }
     }
@@ -201,14 +225,33 @@ impl Pinned {
     }
 }
 
-impl Content for Pinned {
+/// A pinned database that is read from its own files.
+struct InPlace {
+    connection: Connection,
+    path: PathBuf,
+    page_size: u32,
+    page_count: u32,
+    frames: Frames,
+    check: Check,
+}
+
+impl Content for InPlace {
     fn open(self: Box<Self>) -> Result<Option<Box<dyn Read + Send>>> {
-        let Way::Overlay(frames) = self.way else {
-            return Err(Error::internal("a database that must be copied cannot be read directly"));
-        };
-        let overlay = Overlay::open(self.connection, self.page_size, self.page_count, frames)
+        let overlay = Overlay::open(self.connection, self.page_size, self.page_count, self.frames)
             .with_context(|| cannot_read(&self.path))?;
-        Ok(Some(Box::new(overlay)))
+        Ok(Some(Box::new(self.check.beside(Box::new(overlay))?)))
+    }
+}
+
+/// A copy of a pinned database.
+struct CheckedCopy {
+    copied: Copied,
+    check: Check,
+}
+
+impl Content for CheckedCopy {
+    fn open(self: Box<Self>) -> Result<Option<Box<dyn Read + Send>>> {
+        Ok(Some(Box::new(self.check.beside(self.copied.into_reader()?)?)))
     }
 }
 

@@ -16,10 +16,13 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use libsqlite3_sys as ffi;
 
 use super::fault::{SqliteFault, fault};
+use super::uri::immutable_uri;
 use crate::error::{Error, Kind, Result};
 
 /// How long SQLite waits for a lock of another connection, in milliseconds.
 const BUSY_TIMEOUT_MS: c_int = if cfg!(test) { 2_000 } else { 10_000 };
+/// Virtual machine steps, or pages of a check, between two questions whether to stop.
+const PROGRESS_STEPS: c_int = 1_000;
 /// Bytes of one region of a WAL-index, fixed by the file format.
 const SHM_REGION_BYTES: c_int = 32 * 1024;
 /// 32-bit words of the WAL-index header: two copies of it (12 words each) and the
@@ -33,6 +36,8 @@ pub(crate) enum Mode {
     ReadOnly,
     /// Read and write a database that is there.
     ReadWrite,
+    /// Read a file that nobody writes and that has no log, without locks and side files.
+    Immutable,
 }
 
 /// One of the two files that make a database in WAL mode.
@@ -63,12 +68,17 @@ impl Connection {
     /// # Errors
     /// SQLite's refusal. Most faults of the file show only at the first read.
     pub(crate) fn open(path: &Path, mode: Mode) -> Result<Self> {
-        let text = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Error::internal("a database path holds a NUL byte"))?;
+        let text = match mode {
+            Mode::Immutable => immutable_uri(path.as_os_str().as_bytes()),
+            Mode::ReadOnly | Mode::ReadWrite => path.as_os_str().as_bytes().to_vec(),
+        };
+        let text =
+            CString::new(text).map_err(|_| Error::internal("a database path holds a NUL byte"))?;
         let flags = ffi::SQLITE_OPEN_NOMUTEX
             | match mode {
                 Mode::ReadOnly => ffi::SQLITE_OPEN_READONLY,
                 Mode::ReadWrite => ffi::SQLITE_OPEN_READWRITE,
+                Mode::Immutable => ffi::SQLITE_OPEN_READONLY | ffi::SQLITE_OPEN_URI,
             };
         let mut db = ptr::null_mut();
         // SAFETY: `text` is NUL-terminated and lives through the call, `db` is a valid place.
@@ -160,6 +170,47 @@ impl Connection {
             Ok(false)
         })?;
         Ok(value)
+    }
+
+    /// [`Connection::text`], given up with an error soon after `stop` answers yes.
+    ///
+    /// # Errors
+    /// SQLite's; an interruption is one of them.
+    pub(crate) fn text_until(&self, sql: &str, stop: &dyn Fn() -> bool) -> Result<String> {
+        unsafe extern "C" fn ask(stop: *mut c_void) -> c_int {
+            // SAFETY: the pointer set below, only followed while `text_until` runs.
+            c_int::from(unsafe { (*stop.cast::<&dyn Fn() -> bool>())() })
+        }
+        let mut stop = stop;
+        let place = (&raw mut stop).cast::<c_void>();
+        // SAFETY: open connection; `stop` outlives the statement, and the handler is removed
+        // before it goes.
+        unsafe {
+            ffi::sqlite3_progress_handler(self.db.as_ptr(), PROGRESS_STEPS, Some(ask), place);
+        }
+        let answer = self.text(sql);
+        // SAFETY: open connection; this removes the handler.
+        unsafe { ffi::sqlite3_progress_handler(self.db.as_ptr(), 0, None, ptr::null_mut()) };
+        answer
+    }
+
+    /// Makes the close neither checkpoint nor delete the log, even where no lock shows that
+    /// others use it: a PocketBase that has made a backup holds none any more.
+    ///
+    /// # Errors
+    /// SQLite refuses, as no version does.
+    pub(crate) fn keep_log(&self) -> Result<()> {
+        let (on, mut is_on): (c_int, c_int) = (1, 0);
+        // SAFETY: open connection; this option takes one int and one place for an int, which
+        // SQLite does not keep.
+        let code = unsafe {
+            let option = ffi::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            ffi::sqlite3_db_config(self.db.as_ptr(), option, on, &raw mut is_on)
+        };
+        if code == ffi::SQLITE_OK && is_on == on {
+            return Ok(());
+        }
+        Err(self.fault_of("cannot keep the log of", SqliteFault::of_code(code)))
     }
 
     /// Reads exactly `buffer.len()` bytes at `offset` through SQLite's own handle; what lies

@@ -172,6 +172,7 @@ fn unreadable_files_and_folders_are_left_out_with_the_system_s_words() {
     assert_eq!(read(&mut snapshot).keys().collect::<Vec<_>>(), ["data.db"]);
     assert!(snapshot.skipped().iter().all(|s| matches!(s.reason, Reason::Unreadable(_))));
     assert_eq!(snapshot.skipped().len(), 2);
+    assert!(!snapshot.report().is_complete());
 }
 
 #[test]

@@ -15,7 +15,9 @@ fn pin(path: &Path) -> Pinned {
 
 fn content(pinned: Pinned, folder: &Folder) -> Vec<u8> {
     let staging = folder.path("staging");
-    let (content, size) = pinned.into_content(&staging, &Control::default()).expect("content");
+    let (content, size) = pinned
+        .into_content(&staging, &Control::default(), Box::new(|how| panic!("{how}")))
+        .expect("content");
     let mut bytes = Vec::new();
     let mut reader = content.open().expect("opened").expect("there");
     // Reads of every shape: less than a page, more than one, more than a block.
@@ -159,8 +161,9 @@ fn a_rollback_journal_database_is_copied_and_writers_go_on_after_that() {
     assert_eq!(writer.text("PRAGMA journal_mode = DELETE").expect("set"), "delete");
     transfer(&writer, 1);
     let pinned = pin(&path);
-    let (content, _) =
-        pinned.into_content(&folder.path("staging"), &Control::default()).expect("the copy");
+    let (content, _) = pinned
+        .into_content(&folder.path("staging"), &Control::default(), Box::new(|how| panic!("{how}")))
+        .expect("the copy");
     // Would wait ten seconds and fail if the read transaction were still held.
     transfer(&writer, 2);
     let mut bytes = Vec::new();
