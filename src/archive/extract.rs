@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{Mode, OFlags};
@@ -33,6 +34,28 @@ pub struct ExtractOptions {
     pub threads: Option<NonZeroUsize>,
 }
 
+/// Files at the top of an archive that somebody waits for.
+pub struct Early<'a> {
+    /// Their names; those that the archive lacks are not waited for.
+    pub names: &'a [&'a str],
+    /// Called once, on a thread of the extraction, when all of them are written and if there
+    /// are any. They are not durable by then.
+    pub ready: &'a (dyn Fn() + Sync),
+}
+
+impl Early<'_> {
+    /// Some file systems do not tell cases apart, so neither do we.
+    fn has(&self, path: &[u8]) -> bool {
+        self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(path))
+    }
+}
+
+impl std::fmt::Debug for Early<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Early").field("names", &self.names).finish_non_exhaustive()
+    }
+}
+
 /// What was extracted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extracted {
@@ -48,6 +71,9 @@ pub struct Extracted {
 
 /// Up to this many files each is synced by itself; more are synced with their file system.
 const SYNCED_ALONE_MAX: u64 = 64;
+/// Files from this size on are written past the page cache. For smaller ones the cache is
+/// faster: it takes them at once and writes them in large pieces.
+const DIRECT_BYTES: u64 = 4 << 20;
 /// The kernel takes no longer path at once, its closing NUL included.
 const PATH_BYTES_MAX: usize = 4096;
 /// Files and folders keep these bits; setuid, setgid and sticky are dropped.
@@ -70,6 +96,20 @@ impl Reader {
         options: &ExtractOptions,
         control: &Control,
     ) -> Result<Extracted> {
+        self.extract_early(target, options, &Early { names: &[], ready: &|| {} }, control)
+    }
+
+    /// As [`Reader::extract`], but begins with the files that `early` names.
+    ///
+    /// # Errors
+    /// As [`Reader::extract`].
+    pub fn extract_early(
+        &self,
+        target: &Path,
+        options: &ExtractOptions,
+        early: &Early<'_>,
+        control: &Control,
+    ) -> Result<Extracted> {
         let plan = Plan::new(self)?;
         let root = fresh_folder(target)?;
         let free_bytes = fsx::free_bytes(target)?;
@@ -82,7 +122,10 @@ impl Reader {
             make_folder(root.as_fd(), folder)?;
         }
         let alone = plan.files <= SYNCED_ALONE_MAX;
-        let order = self.work_order(plan.reads.iter().copied());
+        let mut order = self.work_order(plan.reads.iter().copied());
+        let is_early = |index: usize| plan.target(index).is_some_and(|path| early.has(path));
+        order.sort_by_key(|index| !is_early(*index));
+        let awaited = AtomicUsize::new(order.iter().filter(|index| is_early(**index)).count());
         let state = || (Gear::default(), vec![0; READ_BYTES]);
         let threads = default_threads(options.threads);
         each(threads, &order, control, state, |(gear, buffer), index| {
@@ -92,11 +135,25 @@ impl Reader {
             let entry = &self.entries()[index];
             let failed = || format!("cannot write {}", shown(path));
             let mut file = create(root.as_fd(), path, entry.mode())?;
-            self.pour(index, gear, buffer, control, &mut |bytes| {
-                file.write_all(bytes).with_context(failed)
-            })?;
+            if entry.size_bytes() >= DIRECT_BYTES {
+                let mut direct = fsx::DirectWriter::new(&mut file);
+                self.pour(index, gear, buffer, control, &mut |bytes| {
+                    direct.write_all(bytes).with_context(failed)
+                })?;
+                direct.finish().with_context(failed)?;
+            } else {
+                self.pour(index, gear, buffer, control, &mut |bytes| {
+                    file.write_all(bytes).with_context(failed)
+                })?;
+            }
             set_time(&file, entry).with_context(failed)?;
-            if alone { file.sync_all().with_context(failed) } else { Ok(()) }
+            if alone {
+                file.sync_all().with_context(failed)?;
+            }
+            if is_early(index) && awaited.fetch_sub(1, Ordering::AcqRel) == 1 {
+                (early.ready)();
+            }
+            Ok(())
         })?;
         control.check()?;
         sync(root.as_fd(), alone, &plan)?;

@@ -8,7 +8,7 @@
 
 use crate::backup::EntryPath;
 
-pub use extract::{ExtractOptions, Extracted};
+pub use extract::{Early, ExtractOptions, Extracted};
 pub use inflate::EntryReader;
 pub use limits::Limits;
 pub use reader::{Probe, Reader, Verified, probe};

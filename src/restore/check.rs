@@ -6,6 +6,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection, Row};
@@ -21,6 +23,12 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const TABLES: [&str; 3] = ["_collections", "_params", "_superusers"];
 /// The account that PocketBase's installer makes; nobody knows its password.
 const INSTALLER: &str = "__pbinstaller@example.com";
+/// How much of a database is read ahead, in bytes.
+const READ_AHEAD_BYTES: u64 = 1 << 30;
+/// SQLite's page cache for a check: 64 MiB, in its own notation.
+const CACHE_SIZE: &str = "-65536";
+/// What must be unpacked before `data.db` can be checked.
+pub(super) const DATA_FILES: [&str; 4] = [DATA_DB, "data.db-wal", "data.db-shm", "data.db-journal"];
 /// How many faults `integrity_check` words before it stops.
 const FAULTS_MAX: u32 = 5;
 
@@ -36,11 +44,42 @@ pub struct Report {
     pub has_auxiliary: bool,
 }
 
+/// The check of `data.db`, which may begin while the rest is still being unpacked.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Mutex<Option<JoinHandle<Result<Report>>>>);
+
+impl Begun {
+    /// Begins, once all [`DATA_FILES`] are there. What is wrong is told by [`check`].
+    pub(super) fn begin(&self, staged: &Path) {
+        let data_db = staged.join(DATA_DB);
+        let fit = require_database(&data_db).and_then(|()| drop_index_and_refuse_journal(&data_db));
+        if fit.is_ok() {
+            let work = move || on_runtime(inspect_data(&data_db));
+            let thread = std::thread::Builder::new().name("check".to_owned()).spawn(work).ok();
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+        }
+    }
+
+    /// What it found; `None` when it was not begun.
+    fn wait(&self) -> Option<Result<Report>> {
+        let thread = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(thread.join().unwrap_or_else(|_| Err(panicked())))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        // Nobody may have the files open when they are removed.
+        let _ = self.wait();
+    }
+}
+
 /// Checks the databases of a staged folder. Afterwards they are single, synced files.
 ///
 /// # Errors
 /// [`Kind::Corrupt`] with the reason why this data would not serve.
-pub(super) fn check(staged: &Path, control: &Control) -> Result<Report> {
+pub(super) fn check(staged: &Path, begun: Begun, control: &Control) -> Result<Report> {
+    let inspected = begun.wait();
     let data_db = staged.join(DATA_DB);
     let auxiliary_db = staged.join(AUXILIARY_DB);
     require_database(&data_db)?;
@@ -52,7 +91,13 @@ pub(super) fn check(staged: &Path, control: &Control) -> Result<Report> {
         drop_index_and_refuse_journal(database)?;
     }
     control.check()?;
-    let mut report = inspect(&data_db, &auxiliary_db, has_auxiliary)?;
+    let mut report = match inspected {
+        Some(inspected) => inspected?,
+        None => on_runtime(inspect_data(&data_db))?,
+    };
+    if has_auxiliary {
+        on_runtime(inspect_auxiliary(&auxiliary_db))?;
+    }
     report.has_auxiliary = has_auxiliary;
     for database in [&data_db, &auxiliary_db] {
         require_folded(database)?;
@@ -105,27 +150,29 @@ fn drop_index_and_refuse_journal(database: &Path) -> Result<()> {
 
 /// Runs the statements on a thread and a runtime of their own, so that this blocking code may
 /// be called from anywhere.
-fn inspect(data_db: &Path, auxiliary_db: &Path, has_auxiliary: bool) -> Result<Report> {
-    let work = || -> Result<Report> {
+fn on_runtime<T: Send>(work: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let work = || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("cannot start a runtime")?;
-        runtime.block_on(async {
-            let report = inspect_data(data_db).await?;
-            if has_auxiliary {
-                let mut auxiliary = open(auxiliary_db).await?;
-                require_integrity(&mut auxiliary, AUXILIARY_DB).await?;
-                fold(auxiliary, AUXILIARY_DB).await?;
-            }
-            Ok(report)
-        })
+        runtime.block_on(work)
     };
-    std::thread::scope(|scope| scope.spawn(work).join())
-        .unwrap_or_else(|_| Err(Error::internal("the check of the staged databases panicked")))
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(panicked()))
+}
+
+fn panicked() -> Error {
+    Error::internal("the check of the staged databases panicked")
+}
+
+async fn inspect_auxiliary(path: &Path) -> Result<()> {
+    let mut auxiliary = open(path).await?;
+    require_integrity(&mut auxiliary, AUXILIARY_DB).await?;
+    fold(auxiliary, AUXILIARY_DB).await
 }
 
 async fn inspect_data(path: &Path) -> Result<Report> {
+    read_ahead(path);
     let mut data = open(path).await?;
     require_integrity(&mut data, DATA_DB).await?;
     require_tables(&mut data).await?;
@@ -151,12 +198,22 @@ async fn inspect_data(path: &Path) -> Result<Report> {
     })
 }
 
+/// What was written past the page cache is read in one go, and not page by page in the order
+/// of a tree. Best effort, and no more than what leaves the cache to others.
+fn read_ahead(path: &Path) {
+    let length = std::num::NonZeroU64::new(READ_AHEAD_BYTES);
+    if let Ok(file) = File::open(path) {
+        let _ = rustix::fs::fadvise(&file, 0, length, rustix::fs::Advice::WillNeed);
+    }
+}
+
 async fn open(path: &Path) -> Result<SqliteConnection> {
     SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
         .pragma("trusted_schema", "OFF")
         .pragma("cell_size_check", "ON")
+        .pragma("cache_size", CACHE_SIZE)
         .connect()
         .await
         .map_err(|error| unusable(&file_name(path), error))

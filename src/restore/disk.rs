@@ -6,10 +6,13 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::{failpoint, fsx};
+
+/// Up to this many folders each is synced by itself.
+const SYNCED_ALONE_MAX: usize = 64;
 
 /// Whether there is anything by that name; a dangling link is something.
 pub(super) fn exists(path: &Path) -> Result<bool> {
@@ -113,15 +116,17 @@ pub(super) fn sync_file(path: &Path) -> Result<()> {
 }
 
 /// Syncs every folder of a tree, the deepest first; what the files hold is synced by whoever
-/// wrote them.
+/// wrote them. Many folders are synced with their file system in one go: each sync of its own
+/// makes the disk empty its cache.
 pub(super) fn sync_dirs(root: &Path) -> Result<()> {
-    for name in names(root)? {
-        let path = root.join(name);
-        if is_dir(&path)? {
-            sync_dirs(&path)?;
-        }
+    let mut folders = Vec::new();
+    list_dirs(root, &mut folders)?;
+    if folders.len() <= SYNCED_ALONE_MAX {
+        return folders.iter().try_for_each(|folder| sync_dir(folder));
     }
-    sync_dir(root)
+    failpoint::hit("syncfs", &[root])
+        .and_then(|()| Ok(rustix::fs::syncfs(File::open(root)?)?))
+        .with_context(|| format!("cannot sync the file system of {}", root.display()))
 }
 
 /// A small file's bytes; `None` when it does not exist.
@@ -189,6 +194,18 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
         .and_then(|()| fs::copy(from, to).map(|_| ()))
         .with_context(context)?;
     sync_file(to)
+}
+
+/// Adds `root` and all folders below it, the deepest first.
+fn list_dirs(root: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    for name in names(root)? {
+        let path = root.join(name);
+        if is_dir(&path)? {
+            list_dirs(&path, found)?;
+        }
+    }
+    found.push(root.to_owned());
+    Ok(())
 }
 
 /// Whether it is a folder itself, not a link to one.

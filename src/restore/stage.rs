@@ -8,14 +8,14 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use rand::RngExt;
 
-use crate::archive::{ExtractOptions, Limits, Reader, Skipped};
+use crate::archive::{Early, ExtractOptions, Limits, Reader, Skipped};
 use crate::backup::Key;
 use crate::clock::Clock;
 use crate::control::{Control, Step};
 use crate::data_dir::{DataDir, is_restored};
 use crate::error::{Error, Kind, Result};
 use crate::fsx;
-use crate::restore::check::{self, Report};
+use crate::restore::check::{self, Begun, DATA_FILES, Report};
 use crate::restore::disk;
 use crate::restore::journal::{Journal, Name, Operation, Place, Shelf, Side, bay};
 use crate::restore::places;
@@ -64,8 +64,10 @@ pub fn stage(
     control.expect(size_bytes, reader.entries().len() as u64);
     let options = StageOptions { key: key.clone(), size_bytes, now: clock.now() };
     let mut skipped = Vec::new();
-    let mut staged = stage_with(data, &options, control, |into| {
-        skipped = reader.extract(into, &ExtractOptions::default(), control)?.skipped;
+    let mut staged = stage_checked(data, &options, control, |into, begun| {
+        let early = Early { names: &DATA_FILES, ready: &|| begun.begin(into) };
+        let extracted = reader.extract_early(into, &ExtractOptions::default(), &early, control)?;
+        skipped = extracted.skipped;
         Ok(())
     })?;
     staged.skipped = skipped;
@@ -85,6 +87,16 @@ pub fn stage_with(
     control: &Control,
     unpack: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<Staged> {
+    stage_checked(data, options, control, |into, _| unpack(into))
+}
+
+/// [`stage_with`], whose `unpack` may begin the check itself.
+fn stage_checked(
+    data: &DataDir,
+    options: &StageOptions,
+    control: &Control,
+    unpack: impl FnOnce(&Path, &Begun) -> Result<()>,
+) -> Result<Staged> {
     require_idle(data)?;
     let dirs = places::survey(data)?;
     require_room(data, &Name::root(), options.size_bytes)?;
@@ -94,10 +106,11 @@ pub fn stage_with(
     disk::create_dir(&staged)?;
 
     control.enter(Step::Extracting);
-    unpack(&staged)?;
+    let begun = Begun::default();
+    unpack(&staged, &begun)?;
     control.check()?;
     control.enter(Step::Checking);
-    let report = check::check(&staged, control)?;
+    let report = check::check(&staged, begun, control)?;
     let mut places = Vec::with_capacity(bays.dirs.len());
     for dir in bays.dirs.iter().filter(|dir| !dir.0.is_empty()) {
         control.check()?;
