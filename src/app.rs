@@ -24,7 +24,6 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::http::cors::Origins;
 use crate::http::server;
 use crate::http::services::{Services, storage_of};
-use crate::occupants;
 use crate::settings::Encryption;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
@@ -68,7 +67,7 @@ pub enum Ended {
 
 impl App {
     /// Opens the folder and joins everything. A folder without databases gets them, and a
-    /// folder without a superuser gets one.
+    /// folder without a superuser gets one; beside another process nothing is changed.
     ///
     /// # Errors
     /// The folder cannot be made, opened or read; the settings need a key that is not there.
@@ -76,16 +75,14 @@ impl App {
         // One provider for every TLS client of the process; a second installation is refused.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let data = config.data.clone();
-        let others = occupants::other_processes(&data);
-        if !data.data_db().exists() {
-            bootstrap::create(data.root(), &clock).await?;
-            tracing::info!(folder = %data.root().display(), "created a new pb_data");
+        let access = if config.beside { Access::ReadOnly } else { Access::ReadWrite };
+        if access == Access::ReadWrite {
+            if !data.data_db().exists() {
+                bootstrap::create(data.root(), &clock).await?;
+                tracing::info!(folder = %data.root().display(), "created a new pb_data");
+            }
+            sweep(&data)?;
         }
-        let access = if others.is_empty() { Access::ReadWrite } else { Access::ReadOnly };
-        if access == Access::ReadOnly {
-            tracing::info!(?others, "another process runs on this folder: reading only");
-        }
-        sweep(&data)?;
         let database = Database::open(data.root(), access)?;
         match Self::join(config, clock, runtime, database.clone()).await {
             Ok(app) => Ok(app),

@@ -2,13 +2,14 @@
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
 
 /// Where the server listens unless told otherwise.
@@ -59,8 +60,15 @@ pub struct ServeOptions {
     /// Longest wait of POST /api/backups before it answers and goes on alone, in seconds
     #[arg(long, value_name = "SECONDS", env = "POCKETVAULT_CREATE_WAIT")]
     pub create_wait: Option<u64>,
+    /// Only read the folder, which a running PocketBase owns; without it, that is found out
+    #[arg(long, env = "POCKETVAULT_BESIDE", value_parser = FalseyValueParser::new())]
+    pub beside: bool,
     /// Do not slow down repeated wrong passwords
-    #[arg(long, env = "POCKETVAULT_NO_LOGIN_THROTTLE")]
+    #[arg(
+        long,
+        env = "POCKETVAULT_NO_LOGIN_THROTTLE",
+        value_parser = FalseyValueParser::new()
+    )]
     pub no_login_throttle: bool,
 }
 
@@ -75,6 +83,7 @@ struct FileOptions {
     origins: Option<Vec<String>>,
     create_wait: Option<u64>,
     login_throttle: Option<bool>,
+    beside: Option<bool>,
 }
 
 /// The options, resolved.
@@ -90,6 +99,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Longest wait of a create.
     pub create_wait: Duration,
+    /// Whether the folder is only read, because another process owns it.
+    pub beside: bool,
     /// Whether repeated wrong passwords are slowed down.
     pub login_throttle: bool,
 }
@@ -104,24 +115,15 @@ impl Config {
         Self::resolve(options, file)
     }
 
-    /// Resolves the options of a command without a server.
-    ///
-    /// # Errors
-    /// As [`Config::serve`].
-    pub fn folder(options: &FolderOptions) -> Result<Self> {
-        Self::serve(&ServeOptions { folder: options.clone(), ..ServeOptions::default() })
-    }
-
     fn resolve(options: &ServeOptions, file: FileOptions) -> Result<Self> {
         let folder = &options.folder;
-        let dir = folder.dir.clone().or(file.dir).unwrap_or_else(|| DIR_DEFAULT.into());
-        let state = folder.state.clone().or(file.state).map(|path| absolute(&path)).transpose()?;
+        let data = data_dir(folder, file.dir, file.state)?;
         let http = options.http.clone().or(file.http).unwrap_or_else(|| HTTP_DEFAULT.to_owned());
         let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
         let key = std::env::var(&variable).unwrap_or_default();
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         Ok(Self {
-            data: DataDir::new(absolute(&dir)?, state),
+            data,
             encryption: (variable, key),
             http: address(&http)?,
             origins: options
@@ -130,8 +132,56 @@ impl Config {
                 .or(file.origins)
                 .unwrap_or_else(|| vec![ORIGINS_DEFAULT.to_owned()]),
             create_wait: Duration::from_secs(wait_s),
+            beside: options.beside || file.beside.unwrap_or(false),
             login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
         })
+    }
+}
+
+/// Resolves the folder for a command without a server.
+///
+/// # Errors
+/// As [`Config::serve`].
+pub fn folder(options: &FolderOptions) -> Result<DataDir> {
+    let file = FileOptions::read(options.config.as_deref())?;
+    data_dir(options, file.dir, file.state)
+}
+
+/// The folder and its state. A state elsewhere is really elsewhere: inside `pb_data` it would
+/// be archived and replaced with it, and above it two folders could share it.
+fn data_dir(
+    options: &FolderOptions,
+    dir: Option<PathBuf>,
+    state: Option<PathBuf>,
+) -> Result<DataDir> {
+    let root = absolute(&options.dir.clone().or(dir).unwrap_or_else(|| DIR_DEFAULT.into()))?;
+    let Some(state) = options.state.clone().or(state) else { return Ok(DataDir::new(root, None)) };
+    let state = absolute(&state)?;
+    let (real_root, real_state) = (resolved(&root), resolved(&state));
+    if real_state == resolved(&root.join(STATE)) {
+        return Ok(DataDir::new(root, None));
+    }
+    if real_state.starts_with(&real_root) || real_root.starts_with(&real_state) {
+        let (state, root) = (state.display(), root.display());
+        let message = format!("the state folder {state} is, holds or lies in the data {root}");
+        return Err(Error::new(Kind::Invalid(Vec::new()), message)
+            .hint("give --state a folder outside of pb_data, or leave it out"));
+    }
+    Ok(DataDir::new(root, Some(state)))
+}
+
+/// Without links and `..`, as far as the path exists.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(found) = path.canonicalize() {
+        return found;
+    }
+    match (path.parent(), path.components().next_back()) {
+        (Some(parent), Some(Component::Normal(name))) => resolved(parent).join(name),
+        (Some(parent), Some(Component::ParentDir)) => {
+            let above = resolved(parent);
+            above.parent().map(Path::to_owned).unwrap_or(above)
+        }
+        _ => path.to_owned(),
     }
 }
 
@@ -195,6 +245,39 @@ mod tests {
         let config = resolve(&options, file).expect("from the flags");
         assert_eq!(config.http.to_string(), "0.0.0.0:2");
         assert_eq!(config.data, DataDir::new("/b", Some("/s".into())));
+    }
+
+    #[test]
+    fn a_state_in_or_around_the_folder_is_refused() {
+        let home = tempfile::tempdir().expect("a folder");
+        let root = home.path().join("pb_data");
+        std::fs::create_dir(&root).expect("made");
+        std::os::unix::fs::symlink(&root, home.path().join("link")).expect("linked");
+        let named = |state: &str| FolderOptions {
+            dir: Some(root.clone()),
+            state: Some(home.path().join(state)),
+            ..FolderOptions::default()
+        };
+        for state in ["pb_data", "pb_data/backups/x", "", "link", "link/new", "x/../pb_data/y"] {
+            let error = folder(&named(state)).expect_err(state);
+            assert_eq!(error.kind(), &Kind::Invalid(Vec::new()), "{state}");
+        }
+        assert!(folder(&named("pb_data/.pocketvault/restore")).is_err());
+        let inside = DataDir::new(&root, None);
+        for state in ["pb_data/.pocketvault", "link/.pocketvault"] {
+            assert_eq!(folder(&named(state)).expect("the default"), inside, "{state}");
+        }
+        for state in ["state", "pb_data2", "pb_data/../state"] {
+            let elsewhere = DataDir::new(&root, Some(home.path().join(state)));
+            assert_eq!(folder(&named(state)).expect("elsewhere"), elsewhere, "{state}");
+        }
+    }
+
+    #[test]
+    fn beside_can_be_asked_for_in_the_file() {
+        let config = |file: &str| resolve(&ServeOptions::default(), file).expect("usable");
+        assert!(!config("").beside);
+        assert!(config("beside = true").beside);
     }
 
     #[test]

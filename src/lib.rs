@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`database`] [`occupants`] [`telemetry`] |
+//! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`folder_lock`] [`database`] [`occupants`] [`telemetry`] |
 //! | L1 adapters | [`source`] [`archive`] [`storage`] [`auth`] [`settings`] [`notify`] |
 //! | L2 restore | [`restore`] |
 //! | L3 vault | [`vault`] |
@@ -22,6 +22,7 @@ pub mod data_dir;
 pub mod database;
 pub mod error;
 pub mod failpoint;
+pub mod folder_lock;
 pub mod fsx;
 pub mod occupants;
 pub mod telemetry;

@@ -40,6 +40,7 @@ const LAYERS: &[Layer] = &[
             "clock",
             "failpoint",
             "fsx",
+            "folder_lock",
             "occupants",
             "database",
             "telemetry",

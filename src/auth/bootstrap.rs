@@ -62,6 +62,7 @@ pub async fn create(root: &Path, clock: &Clock) -> Result<()> {
         fs::File::open(build.path(name))
             .and_then(|file| file.sync_all())
             .with_context(|| format!("cannot sync the new {name}"))?;
+        fsx::give_to_owner_of(root, &build.path(name))?;
         match fsx::rename_new(&build.path(name), &root.join(name)) {
             Err(error) if name == AUXILIARY_DB && error.kind() == &Kind::Exists => {}
             renamed => renamed?,

@@ -3,11 +3,12 @@
 mod serve;
 mod superuser;
 
+use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Takes, keeps, proves and restores backups, behind PocketBase's own backups API.
 #[derive(Debug, Parser)]
@@ -26,8 +27,8 @@ enum Command {
     Superuser(superuser::SuperuserCommand),
 }
 
-/// Parses the arguments and runs the command. Every failure is a non-zero exit status and one
-/// line on standard error.
+/// Parses the arguments and runs the command. Every failure is a non-zero exit status and a
+/// text on standard error.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -45,6 +46,30 @@ pub fn run() -> ExitCode {
 
 #[expect(clippy::print_stderr, reason = "the command's own answer to its caller")]
 fn failed(error: &Error) -> ExitCode {
-    eprintln!("Error: {}", error.full());
+    eprintln!("Error: {}", worded(error));
     ExitCode::FAILURE
+}
+
+/// What went wrong, with every rule that an input breaks.
+fn worded(error: &Error) -> String {
+    let mut text = error.full();
+    if let Kind::Invalid(violations) = error.kind() {
+        for violation in violations {
+            let _ = write!(text, "\n  {}: {}", violation.field, violation.message);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Violation;
+
+    #[test]
+    fn every_broken_rule_is_told() {
+        let error = Error::invalid(Violation::new("password", "validation_x", "Too short."));
+        assert!(worded(&error).ends_with("data.\n  password: Too short."), "{}", worded(&error));
+        assert_eq!(worded(&Error::internal("broken")), "broken");
+    }
 }

@@ -2,24 +2,45 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use crate::app::{App, Ended, FirstSuperuser};
 use crate::clock::Clock;
 use crate::config::{Config, ServeOptions};
-use crate::error::{Context, Error, Result};
+use crate::data_dir::DataDir;
+use crate::error::{Context, Error, Kind, Result};
+use crate::folder_lock::FolderLock;
+use crate::occupants;
 use crate::restore::{self, Recovery, Restart};
 
 /// Connections that may wait while the process is replaced.
 const BACKLOG: i32 = 4096;
+/// How long a tool that copies the databases, or a shell, may have them open at the start.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What to do about a restore that cannot go on.
+const STOP_OTHERS: &str = "stop PocketBase and whatever else uses the folder, then start \
+    pocketvault without --beside: it finishes the restore or takes it back";
 
 /// Serves until it is told to stop. Returns only then, or with an error.
 pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let restart = Restart::of_this_process()?;
     raise_file_limit();
-    let config = Config::serve(options)?;
+    let mut config = Config::serve(options)?;
+    // Held until the process ends, before anything of the folder is looked at.
+    let _lock = FolderLock::take(&config.data, config.beside)?;
+    config.beside = config.beside || occupied(&config.data)?;
     let clock = Clock::system();
     let listener = listener(config.http)?;
-    let recovery = restore::recover(&config.data, &clock)?;
+    let recovery = match config.beside {
+        true => {
+            restore::require_settled(&config.data).map_err(|error| match error.kind() {
+                Kind::InUse => error.hint(STOP_OTHERS),
+                _ => error,
+            })?;
+            Recovery::Nothing { swept: 0 }
+        }
+        false => restore::recover(&config.data, &clock)?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -36,6 +57,28 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
             Err(error)
         }
     }
+}
+
+/// Whether the folder belongs to another process, which is not pocketvault and stays.
+fn occupied(data: &DataDir) -> Result<bool> {
+    let others = occupants::lasting_processes(data, PATIENCE);
+    if others.is_empty() {
+        return Ok(false);
+    }
+    restore::require_settled(data).map_err(|error| match error.kind() {
+        Kind::InUse => {
+            let message = format!("{}, and the processes {others:?} use the data", error.message());
+            Error::new(Kind::InUse, message).hint(STOP_OTHERS)
+        }
+        _ => error,
+    })?;
+    tracing::warn!(
+        ?others,
+        folder = %data.root().display(),
+        "READ-ONLY: other processes have the databases open. Settings, schedules and restores \
+         are theirs until they are stopped and pocketvault is restarted"
+    );
+    Ok(true)
 }
 
 async fn serve(

@@ -7,9 +7,10 @@ use clap::{Args, Subcommand};
 use crate::auth::superusers::{Saved, Superusers};
 use crate::auth::{bootstrap, password};
 use crate::clock::Clock;
-use crate::config::{Config, FolderOptions};
+use crate::config::{self, FolderOptions};
 use crate::database::{Access, Database};
 use crate::error::{Context, Error, Kind, Result};
+use crate::restore;
 
 /// What to do with a superuser.
 #[derive(Debug, Subcommand)]
@@ -42,7 +43,8 @@ pub(super) struct Address {
     folder: FolderOptions,
 }
 
-/// Runs the command. A folder without databases gets them, as `serve` would make them.
+/// Runs the command. To create a superuser, a folder without databases gets them, as `serve`
+/// would make them.
 pub(super) fn run(command: SuperuserCommand) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -58,12 +60,17 @@ async fn perform(command: SuperuserCommand) -> Result<()> {
         | SuperuserCommand::Update(named) => (&named.folder, &named.email),
         SuperuserCommand::Delete(address) => (&address.folder, &address.email),
     };
-    let config = Config::folder(folder)?;
+    let data = config::folder(folder)?;
     let clock = Clock::system();
-    if !config.data.data_db().exists() {
-        bootstrap::create(config.data.root(), &clock).await?;
+    restore::require_settled(&data).map_err(|error| match error.kind() {
+        Kind::InUse => error.hint("start the server first (`pocketvault serve`): it ends that"),
+        _ => error,
+    })?;
+    let creates = matches!(command, SuperuserCommand::Upsert(_) | SuperuserCommand::Create(_));
+    if creates && !data.data_db().exists() {
+        bootstrap::create(data.root(), &clock).await?;
     }
-    let database = Database::open(config.data.root(), Access::ReadWrite)?;
+    let database = Database::open(data.root(), Access::ReadWrite)?;
     let superusers = Superusers::new(database.clone(), clock);
     let said = match &command {
         SuperuserCommand::Upsert(named) => {

@@ -4,6 +4,7 @@
 //! beside the target, write, fsync, rename (or link, to create only), fsync of the folder.
 
 mod direct;
+mod owner;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -16,6 +17,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::failpoint;
 
 pub use direct::DirectWriter;
+pub use owner::give_to_owner_of;
 
 /// Whether a commit may replace what has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -110,7 +110,15 @@ impl Services {
         tracing::warn!(?others, "a restore was refused: the folder is in use");
         Err(Error::new(
             Kind::Unavailable,
-            "Another process runs on this data. Stop it before you restore.",
+            match self.database.access() {
+                Access::ReadWrite => {
+                    "Another process runs on this data. Stop it before you restore."
+                }
+                Access::ReadOnly => {
+                    "This data belongs to another process and is only read here. Stop that \
+                     process, and restart pocketvault once it is stopped."
+                }
+            },
         ))
     }
 }

@@ -21,6 +21,6 @@ mod tests;
 pub use check::Report;
 pub use journal::{Operation, Phase};
 pub use keep::{Status, Undo, prove, prune_old, status, undo};
-pub use recover::{ATTEMPTS_MAX, Recovery, Subject, cancel, recover, roll_back};
+pub use recover::{ATTEMPTS_MAX, Recovery, Subject, cancel, recover, require_settled, roll_back};
 pub use restart::{Restart, inherited_listener};
 pub use stage::{StageOptions, Staged, stage, stage_with};

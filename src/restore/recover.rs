@@ -85,6 +85,23 @@ pub fn recover(data: &DataDir, clock: &Clock) -> Result<Recovery> {
     Ok(outcome(&journal))
 }
 
+/// Fails while a restore waits, or was interrupted: the data is not what it seems then, and only
+/// [`recover`] may touch it. Changes nothing.
+///
+/// # Errors
+/// [`Kind::InUse`] for a restore that is not over; [`Kind::Corrupt`] when the journal is damaged
+/// or lies in another state folder.
+pub fn require_settled(data: &DataDir) -> Result<()> {
+    match Journal::load(data)? {
+        None => refuse_headless(data),
+        Some(journal) if journal.phase.is_final() => Ok(()),
+        Some(journal) => {
+            let (key, root) = (&journal.key, data.root().display());
+            Err(Error::new(Kind::InUse, format!("the restore of {key} in {root} is not over")))
+        }
+    }
+}
+
 /// Swaps back after the application could not use the new data. Close every database first.
 ///
 /// # Errors
