@@ -38,6 +38,8 @@ pub(crate) struct Server {
     program: Program,
     address: SocketAddr,
     home: TempDir,
+    /// Whether the test stopped it itself.
+    stopped: bool,
 }
 
 impl Server {
@@ -48,15 +50,20 @@ impl Server {
             Some(path) => Program::Peer(path.into()),
             None => Program::Ours,
         };
-        Self::start_as(program)
+        Self::start_as(program, &[])
     }
 
     /// Our server, for what PocketBase is known to do worse.
     pub(crate) fn start_ours() -> Self {
-        Self::start_as(Program::Ours)
+        Self::start_ours_with(&[])
     }
 
-    fn start_as(program: Program) -> Self {
+    /// Our server with more arguments.
+    pub(crate) fn start_ours_with(arguments: &[&str]) -> Self {
+        Self::start_as(Program::Ours, arguments)
+    }
+
+    fn start_as(program: Program, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().expect("a folder");
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/pb_data");
         if program == Program::Ours && fixture.is_dir() {
@@ -72,13 +79,14 @@ impl Server {
             .args(["serve", "--http", &http])
             .arg("--dir")
             .arg(home.path().join("pb_data"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
             .spawn()
             .expect("the server's program");
         let address = wait_for_address(&mut child, &home.path().join("log"));
-        Self { child, program, address, home }
+        Self { child, program, address, home, stopped: false }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -171,11 +179,12 @@ impl Server {
         found
     }
 
-    /// Whether it ended by itself within the time that a stop may take.
-    fn stop(&mut self) -> Option<bool> {
+    /// Sends SIGTERM: whether it ended with status 0, `None` when it has not ended in time.
+    pub(crate) fn stop(&mut self, within: Duration) -> Option<bool> {
+        self.stopped = true;
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).ok()?;
-        let end = Instant::now() + STOP_MAX;
+        let end = Instant::now() + within;
         while Instant::now() < end {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Some(status.success());
@@ -188,8 +197,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let ended_before = self.child.try_wait().ok().flatten();
-        let stopped = self.stop();
+        let ended_before = self.child.try_wait().ok().flatten().filter(|_| !self.stopped);
+        let stopped = if self.stopped { Some(true) } else { self.stop(STOP_MAX) };
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() || self.program != Program::Ours {

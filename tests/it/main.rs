@@ -10,4 +10,5 @@ mod harness;
 mod hostile;
 mod raw;
 mod refusals;
+mod serving;
 mod wire;
