@@ -71,7 +71,8 @@ fn has_open(pid: u32, files: &[(u64, u64)]) -> bool {
         .any(|file| files.contains(&file))
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use std::process::{Child, Command, Stdio};
 

@@ -106,35 +106,42 @@ impl Creating {
         let (vault, control) = (self.vault.clone(), self.job.control().clone());
         let worker = spawn_blocking(move || archive_into(writer, &vault, &control));
         let stored = self.storage.put(&self.key, stream, PutMode::Create).await;
-        let skipped = worker.await.context("the archiving thread stopped")?;
+        let outcome = worker.await.context("the archiving thread stopped")?;
         // The worker's own error travels through the stream; a clean put means it had none.
         let backup = stored?;
-        for note in skipped {
+        for note in outcome.notes {
             self.job.note(note);
+        }
+        if !outcome.complete {
+            self.job.incomplete();
         }
         Ok(backup)
     }
 }
 
-/// Archives everything into the writer; what was left out, in words.
-fn archive_into(mut writer: BlockWriter, vault: &Vault, control: &Control) -> Vec<String> {
+/// What an archive holds and what not.
+#[derive(Debug, Default)]
+struct Outcome {
+    notes: Vec<String>,
+    /// Whether it counts as a good backup.
+    complete: bool,
+}
+
+/// Archives everything into the writer.
+fn archive_into(mut writer: BlockWriter, vault: &Vault, control: &Control) -> Outcome {
     match write_archive(&mut writer, vault, control) {
-        Ok(notes) => {
+        Ok(outcome) => {
             writer.finish();
-            notes
+            outcome
         }
         Err(error) => {
             writer.fail(error);
-            Vec::new()
+            Outcome::default()
         }
     }
 }
 
-fn write_archive(
-    writer: &mut BlockWriter,
-    vault: &Vault,
-    control: &Control,
-) -> Result<Vec<String>> {
+fn write_archive(writer: &mut BlockWriter, vault: &Vault, control: &Control) -> Result<Outcome> {
     control.enter(Step::Pinning);
     let estimate = vault.source.estimate(ESTIMATE_TIME)?;
     control.expect(estimate.bytes, estimate.entries);
@@ -154,7 +161,7 @@ fn write_archive(
         notes.truncate(NOTES_MAX);
         notes.push(format!("… and {} more", left_out - NOTES_MAX));
     }
-    Ok(notes)
+    Ok(Outcome { notes, complete: snapshot.report().is_complete() })
 }
 
 /// The name if it is free; for a generated one the next free one.

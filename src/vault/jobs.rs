@@ -68,6 +68,8 @@ pub struct Job {
     pub progress: Progress,
     /// What was left out of the archive, or skipped in it, with the reason.
     pub notes: Vec<String>,
+    /// Whether nothing that belongs into the backup is missing or damaged.
+    pub complete: bool,
     /// When it began.
     pub started: DateTime<Utc>,
     /// When it ended.
@@ -117,6 +119,7 @@ impl Jobs {
             state: State::Running,
             progress: Progress::default(),
             notes: Vec::new(),
+            complete: true,
             started: self.clock.now(),
             ended: None,
         };
@@ -178,6 +181,11 @@ impl JobHandle {
     pub fn note(&self, line: impl Into<String>) {
         let line = line.into();
         self.jobs.change(self.id, |job| job.notes.push(line));
+    }
+
+    /// Notes that the backup does not count as a good one.
+    pub fn incomplete(&self) {
+        self.jobs.change(self.id, |job| job.complete = false);
     }
 
     /// Closes the record, and logs how it ended.

@@ -207,7 +207,7 @@ impl Scheduler {
                 Ok(creating) => {
                     let job = creating.job();
                     creating.spawn().await.context("the backup's task stopped")??;
-                    return Ok(self.vault.jobs().find(job).is_some_and(|job| job.notes.is_empty()));
+                    return Ok(self.vault.jobs().find(job).is_some_and(|job| job.complete));
                 }
                 Err(error) if error.kind() == &Kind::Busy => tokio::time::sleep(BUSY_WAIT).await,
                 Err(error) => return Err(error),

@@ -28,6 +28,7 @@ struct Shown {
     error: Option<String>,
     hint: Option<String>,
     notes: Vec<String>,
+    complete: bool,
     started: String,
     ended: Option<String>,
 }
@@ -74,6 +75,7 @@ fn shown(job: Job) -> Shown {
         error,
         hint,
         notes: job.notes,
+        complete: job.complete,
         started: pocketbase_time(job.started),
         ended: job.ended.map(pocketbase_time),
     }
