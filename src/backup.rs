@@ -115,24 +115,22 @@ pub fn is_partial(name: &str) -> bool {
     hex.len() == 16 && hex.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// PocketBase's snake case: ASCII words parted by `_`, lower case, other characters dropped,
-/// a new word at each upper-case letter that follows a lower-case one.
-fn snake_case(text: &str) -> String {
+/// PocketBase's snake case: ASCII words in lower case joined by `_`, with a new one at each
+/// upper-case letter that does not follow another; everything else parts words.
+pub fn snake_case(text: &str) -> String {
     let mut out = String::new();
-    let mut previous_lower = false;
-    let mut boundary = false;
-    for c in text.chars() {
-        if !c.is_ascii_alphanumeric() {
-            boundary |= c.is_ascii();
-            previous_lower = false;
-            continue;
-        }
-        if (boundary || (c.is_ascii_uppercase() && previous_lower)) && !out.is_empty() {
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
+        let mut previous_upper = true;
+        if !out.is_empty() {
             out.push('_');
         }
-        boundary = false;
-        previous_lower = c.is_ascii_lowercase() || c.is_ascii_digit();
-        out.push(c.to_ascii_lowercase());
+        for c in word.chars() {
+            if c.is_ascii_uppercase() && !previous_upper {
+                out.push('_');
+            }
+            previous_upper = c.is_ascii_uppercase();
+            out.push(c.to_ascii_lowercase());
+        }
     }
     out
 }
@@ -299,6 +297,33 @@ mod tests {
             Key::generate("Acme", now, true).numbered(2).as_str(),
             "@auto_pb_backup_acme_20261121090211_2.zip"
         );
+    }
+
+    #[test]
+    fn words_are_parted_as_pocketbase_parts_them() {
+        // The expected values were made with PocketBase v0.40.4's own function.
+        let cases = [
+            ("", ""),
+            (" _!@#. ", ""),
+            ("John Doe", "john_doe"),
+            ("_a__b_", "a_b"),
+            ("HelloWorld1HelloWorld2", "hello_world1_hello_world2"),
+            (".a!b@c#d$e%123. ", "a_b_c_d_e_123"),
+            ("myTestDB", "my_test_db"),
+            ("ABc", "abc"),
+            ("GmbH", "gmb_h"),
+            ("a1B", "a1_b"),
+            ("x-Y", "x_y"),
+            ("aÄb", "a_b"),
+            ("äB", "b"),
+            ("aéB", "a_b"),
+            ("café", "caf"),
+            ("Müller GmbH", "m_ller_gmb_h"),
+            ("日本", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(snake_case(text), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@
 
 use rand::RngExt;
 
+use crate::backup::snake_case;
+
 /// Bytes of a file that are looked at.
 pub const SNIFF_BYTES: usize = 4096;
 
@@ -153,26 +155,6 @@ fn extension(name: &str) -> &str {
 
 fn is_extension_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || "_.*-+=#".contains(c)
-}
-
-/// ASCII words in lower case joined by `_`, with a new one at each upper-case letter that
-/// does not follow another; everything else parts words.
-fn snake_case(text: &str) -> String {
-    let mut out = String::new();
-    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {
-        let mut previous_upper = true;
-        if !out.is_empty() {
-            out.push('_');
-        }
-        for c in word.chars() {
-            if c.is_ascii_uppercase() && !previous_upper {
-                out.push('_');
-            }
-            previous_upper = c.is_ascii_uppercase();
-            out.push(c.to_ascii_lowercase());
-        }
-    }
-    out
 }
 
 fn random() -> String {
