@@ -29,10 +29,13 @@ const SEEN_BYTES_MAX: usize = 8 * 1024;
 /// connection, and it might never see why.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How a connection ends badly.
+type Broken = DispatchError;
+
 /// Serves TCP connections with what serves [`Gate`]s, and words its refusals.
 pub fn worded<F>(
     factory: F,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()>
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Broken, InitError = ()>
 where
     F: ServiceFactory<
             (Gate, Option<SocketAddr>),

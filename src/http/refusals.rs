@@ -159,7 +159,10 @@ impl<'a> Head<'a> {
     /// In the order in which Go looks.
     fn fault(&self) -> Option<Refusal> {
         let modern = self.version >= (1, 1);
-        let chunked = |codings: &[&[u8]]| matches!(codings, [coding] if coding.eq_ignore_ascii_case(b"chunked"));
+        let chunked = |codings: &[&[u8]]| match codings {
+            [coding] => coding.eq_ignore_ascii_case(b"chunked"),
+            _ => false,
+        };
         if self.malformed || self.hosts > 1 {
             Some(BAD)
         } else if modern && !self.codings.is_empty() && !chunked(&self.codings) {

@@ -29,7 +29,8 @@ const REFUSED: &[(&str, &str)] = &[
     ("POST /api/backups HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n", CODING),
     ("POST /api/backups HTTP/1.1\r\nHost: x\r\nTransfer-Encoding:\r\n", CODING),
     (
-        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
+         Transfer-Encoding: chunked\r\n",
         CODING,
     ),
     ("POST /api/backups HTTP/1.1\r\nTransfer-Encoding: gzip\r\n", CODING),
