@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -32,6 +33,8 @@ from servers import TARGET, Absent, Program, our_program, peer_program
 
 
 def main():
+    # Told to end, it still stops its servers and removes the copies.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _arguments()
     try:
         peer_path = peer_program(arguments.peer)
@@ -127,10 +130,9 @@ def _await_quiet(limit_s):
 
 def _report(results, arguments, peer):
     others = [seen["others_cores"] for seen in results if "others_cores" in seen]
-    print(
-        f"profile {arguments.profile}, {arguments.rounds} rounds, PocketBase {peer.version}, ",
-        end="",
-    )
+    built = arguments.ours or f"release build, features: {arguments.features or 'none'}"
+    print(f"profile {arguments.profile}, {arguments.rounds} rounds, ours: {built}; ", end="")
+    print(f"PocketBase {peer.version}, ", end="")
     print(f"{os.cpu_count()} cores ({platform.machine()}, Linux {platform.release()}), ", end="")
     print(
         f"{time.strftime('%Y-%m-%d')}; others took {statistics.median(others):.2f} cores meanwhile"
