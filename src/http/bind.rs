@@ -2,6 +2,8 @@
 //! and checked types, as Go would fill a struct. Names of JSON ignore case, `_` and `-`;
 //! unknown names are dropped; what is left out is absent; JSON's `null` stays `null` and
 //! means "the zero value" (PocketBase 0.40).
+//!
+//! Only flat objects: settings, the one body with parts, are merged by `settings`.
 
 use serde_json::{Map, Number, Value};
 
@@ -13,19 +15,8 @@ use super::{strict, xml};
 pub enum Shape {
     /// A string.
     Text,
-    /// A boolean.
-    Flag,
     /// A whole number, as `i64`.
     Whole,
-    /// Any number.
-    Number,
-    /// A list of strings.
-    Texts,
-    /// A list of objects; forms cannot fill these.
-    Objects(&'static [Field]),
-    /// An object. In forms its fields are named `<this name>.<field>`, at any depth with the
-    /// innermost object's name only, as PocketBase has it.
-    Object(&'static [Field]),
 }
 
 /// A field that can be set.
@@ -51,10 +42,10 @@ pub fn bind(body: &Body, fields: &'static [Field]) -> Result<Map<String, Value>,
         Body::Absent => Ok(Map::new()),
         Body::Json(value) => object(value, fields, Names::Folded),
         Body::Form(pairs) => {
-            let mut found = form(pairs, fields, "")?;
+            let mut found = form(pairs, fields)?;
             for (_, payload) in pairs.iter().filter(|(name, _)| name == JSON_PAYLOAD) {
                 let value = strict::only_value(payload.as_bytes())?;
-                merge(&mut found, object(&value, fields, Names::Exact)?);
+                found.extend(object(&value, fields, Names::Exact)?);
             }
             Ok(found)
         }
@@ -88,7 +79,7 @@ fn object(
             Names::Folded => folded(field.name) == folded(name),
         };
         let Some(field) = fields.iter().find(fits) else { continue };
-        let value = json_value(value, field.shape, names)?;
+        let value = json_value(value, field.shape)?;
         if found.insert(field.name.to_owned(), value).is_some() {
             return Err(BodyError::Malformed("two spellings of one name"));
         }
@@ -96,27 +87,12 @@ fn object(
     Ok(found)
 }
 
-fn json_value(value: &Value, shape: Shape, names: Names) -> Result<Value, BodyError> {
-    Ok(match (shape, value) {
-        (_, Value::Null) => Value::Null,
-        (Shape::Text, Value::String(_)) | (Shape::Flag, Value::Bool(_)) => value.clone(),
-        (Shape::Number, Value::Number(_)) => value.clone(),
-        (Shape::Whole, Value::Number(number)) => Value::from(whole(number)?),
-        (Shape::Texts, Value::Array(items)) => {
-            let text = |item: &Value| match item {
-                Value::Null => Ok(Value::from("")),
-                Value::String(_) => Ok(item.clone()),
-                _ => Err(WRONG),
-            };
-            Value::Array(items.iter().map(text).collect::<Result<_, _>>()?)
-        }
-        (Shape::Objects(fields), Value::Array(items)) => {
-            let item = |item| object(item, fields, names).map(Value::Object);
-            Value::Array(items.iter().map(item).collect::<Result<_, _>>()?)
-        }
-        (Shape::Object(fields), value) => Value::Object(object(value, fields, names)?),
-        _ => return Err(WRONG),
-    })
+fn json_value(value: &Value, shape: Shape) -> Result<Value, BodyError> {
+    match (shape, value) {
+        (_, Value::Null) | (Shape::Text, Value::String(_)) => Ok(value.clone()),
+        (Shape::Whole, Value::Number(number)) => Ok(Value::from(whole(number)?)),
+        _ => Err(WRONG),
+    }
 }
 
 /// `1.0` and `1e2` are not whole numbers to Go; `-0` is.
@@ -132,55 +108,22 @@ fn folded(name: &str) -> String {
     name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_uppercase).collect()
 }
 
+/// Of equal names the first counts.
 fn form(
     pairs: &[(String, String)],
     fields: &'static [Field],
-    prefix: &str,
 ) -> Result<Map<String, Value>, BodyError> {
     let mut found = Map::new();
     for field in fields {
-        let full = match prefix {
-            "" => field.name.to_owned(),
-            prefix => format!("{prefix}.{}", field.name),
-        };
-        let mut values = pairs.iter().filter(|(name, _)| *name == full).map(|(_, value)| value);
+        let Some((_, text)) = pairs.iter().find(|(name, _)| name == field.name) else { continue };
         let value = match field.shape {
-            Shape::Object(inner) => {
-                let inner = form(pairs, inner, field.name)?;
-                (!inner.is_empty()).then_some(Value::Object(inner))
-            }
-            Shape::Texts => {
-                let texts: Vec<Value> = values.map(|text| Value::from(text.as_str())).collect();
-                (!texts.is_empty()).then_some(Value::Array(texts))
-            }
-            Shape::Objects(_) => None,
-            shape => values.next().map(|text| form_value(text, shape)).transpose()?,
+            Shape::Text => Value::from(text.as_str()),
+            Shape::Whole if text.is_empty() => Value::from(0),
+            Shape::Whole => Value::from(go_integer(text).ok_or(WRONG)?),
         };
-        if let Some(value) = value {
-            found.insert(field.name.to_owned(), value);
-        }
+        found.insert(field.name.to_owned(), value);
     }
     Ok(found)
-}
-
-fn form_value(text: &str, shape: Shape) -> Result<Value, BodyError> {
-    Ok(match shape {
-        Shape::Flag => Value::from(!text.is_empty() && flag(text)?),
-        Shape::Whole if text.is_empty() => Value::from(0),
-        Shape::Whole => Value::from(go_integer(text).ok_or(WRONG)?),
-        Shape::Number if text.is_empty() => Value::from(0),
-        Shape::Number => Value::from(text.parse::<f64>().map_err(|_| WRONG)?),
-        _ => Value::from(text),
-    })
-}
-
-/// The spellings of Go's `ParseBool`.
-fn flag(text: &str) -> Result<bool, BodyError> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(WRONG),
-    }
 }
 
 /// Go's integer literals: `0x`, `0o`, `0b`, a leading 0 for octal, `_` between digits.
@@ -211,56 +154,23 @@ pub(super) fn go_integer(text: &str) -> Option<i64> {
     i64::from_str_radix(&format!("{sign}{}", digits.replace('_', "")), radix).ok()
 }
 
-/// Later values replace earlier ones, objects are merged.
-fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
-    for (name, value) in from {
-        match (into.get_mut(&name), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
-            (_, value) => {
-                into.insert(name, value);
-            }
-        }
-    }
-}
-
+/// Of equal names the last counts.
 fn elements(
     parent: &xml::Element,
     fields: &'static [Field],
 ) -> Result<Map<String, Value>, BodyError> {
     let mut found = Map::new();
     for field in fields {
-        let mut all = parent.children.iter().filter(|child| child.name == field.element);
-        let value = match field.shape {
-            Shape::Texts => {
-                let texts: Vec<Value> = all.map(|e| Value::from(e.text.as_str())).collect();
-                (!texts.is_empty()).then_some(Value::Array(texts))
-            }
-            Shape::Objects(inner) => {
-                let items = all.map(|element| elements(element, inner).map(Value::Object));
-                let items = items.collect::<Result<Vec<_>, _>>()?;
-                (!items.is_empty()).then_some(Value::Array(items))
-            }
-            Shape::Object(inner) => {
-                all.next_back().map(|e| elements(e, inner).map(Value::Object)).transpose()?
-            }
-            shape => all.next_back().map(|e| element_value(&e.text, shape)).transpose()?,
+        let last = parent.children.iter().rfind(|child| child.name == field.element);
+        let Some(xml::Element { text, .. }) = last else { continue };
+        let value = match (field.shape, text.trim()) {
+            (Shape::Text, _) => Value::from(text.as_str()),
+            (Shape::Whole, "") => Value::from(0),
+            (Shape::Whole, digits) => Value::from(digits.parse::<i64>().map_err(|_| WRONG)?),
         };
-        if let Some(value) = value {
-            found.insert(field.name.to_owned(), value);
-        }
+        found.insert(field.name.to_owned(), value);
     }
     Ok(found)
-}
-
-fn element_value(text: &str, shape: Shape) -> Result<Value, BodyError> {
-    let trimmed = text.trim();
-    match shape {
-        Shape::Text => Ok(Value::from(text)),
-        Shape::Whole if !trimmed.is_empty() => {
-            trimmed.parse::<i64>().map(Value::from).map_err(|_| WRONG)
-        }
-        shape => form_value(trimmed, shape),
-    }
 }
 
 #[cfg(test)]
