@@ -17,7 +17,8 @@ use crate::auth::record::Identity;
 use crate::error::{Context, Error, Kind, Result};
 use crate::http::body::BODY_BYTES_MAX;
 use crate::http::call::{self, Call};
-use crate::http::faces::pocketbase::{self, ApiError};
+use crate::http::faces;
+use crate::http::fault::ApiError;
 use crate::http::routes::Route;
 use crate::http::services::Services;
 use crate::http::{cleanup, connection, cors, json};
@@ -115,15 +116,15 @@ async fn answer(
 ) -> HttpResponse {
     let (call, refused) = match arrive(request.clone(), payload, services).await {
         Ok(arrived) => arrived,
-        Err(error) => return pocketbase::render(&request, &error),
+        Err(error) => return error.respond(&request),
     };
     if let Some(refused) = refused {
         // PocketBase refuses before it sets these headers.
-        return pocketbase::render(&request, &refused);
+        return refused.respond(&request);
     }
     let mut response = match serve(call).await {
         Ok(response) => response,
-        Err(error) => pocketbase::render(&request, &error),
+        Err(error) => error.respond(&request),
     };
     secure(response.headers_mut());
     response
@@ -162,7 +163,7 @@ async fn serve(mut call: Call) -> Result<HttpResponse, ApiError> {
     let route = Route::find(call.request.method(), call.request.uri().path());
     check_rate(&call, &route).await?;
     check_length(&call, &route)?;
-    pocketbase::dispatch(&mut call, route).await
+    faces::dispatch(&mut call, route).await
 }
 
 async fn check_rate(call: &Call, route: &Route) -> Result<(), ApiError> {

@@ -8,8 +8,6 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::USER_AGENT;
 use serde_json::{Map, Value, json};
 
-use super::fault::{Answer, ApiError, LOADING, SOMETHING, VALIDATION};
-use super::respond;
 use crate::auth::collection::{AuthOptions, Collection};
 use crate::auth::directory::{Credentials, Issue};
 use crate::auth::mfa::{Admission, Login, Method};
@@ -19,8 +17,10 @@ use crate::error::{Error, Kind, Violation};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::BodyError;
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError, LOADING, SOMETHING, VALIDATION};
 use crate::http::guard::Superuser;
 use crate::http::query;
+use crate::http::respond;
 
 /// Longest identity, password or other credential, in characters.
 const CREDENTIAL_MAX: usize = 255;

@@ -8,16 +8,16 @@ use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::fault::{Answer, ApiError, LOADING, VALIDATION};
-use super::respond;
 use crate::backup::{Backup, Key};
 use crate::clock::pocketbase_time;
 use crate::error::{Error, Kind, Violation};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::Body;
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError, LOADING, VALIDATION};
 use crate::http::guard::Superuser;
 use crate::http::query;
+use crate::http::respond;
 use crate::vault::{Creating, Method};
 
 const FORM: &[Field] = &[Field { name: "name", element: "Name", shape: Shape::Text }];

@@ -3,10 +3,10 @@
 use actix_web::HttpResponse;
 use serde::Serialize;
 
-use super::fault::{Answer, ApiError};
-use super::respond;
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError};
 use crate::http::guard::Superuser;
+use crate::http::respond;
 
 #[derive(Debug, Serialize)]
 struct Listed {

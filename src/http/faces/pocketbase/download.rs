@@ -4,12 +4,12 @@ use std::fs::File;
 
 use actix_web::HttpResponse;
 
-use super::fault::{Answer, ApiError, NOT_FOUND, SOMETHING};
 use crate::auth::keys::TokenKind;
 use crate::backup::Key;
 use crate::error::{Context, Error, Kind, Result};
 use crate::http::call::Call;
 use crate::http::download::{self, Object, Source};
+use crate::http::fault::{Answer, ApiError, NOT_FOUND, SOMETHING};
 use crate::http::query;
 
 /// Sends a backup to whoever holds a superuser's file token.

@@ -4,10 +4,10 @@ use actix_web::HttpResponse;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::fault::Answer;
-use super::respond;
 use crate::http::call::Call;
+use crate::http::fault::Answer;
 use crate::http::guard::Superuser;
+use crate::http::respond;
 use crate::settings::addresses;
 
 #[derive(Debug, Serialize)]

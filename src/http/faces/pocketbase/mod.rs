@@ -4,28 +4,18 @@ mod auth;
 mod backups;
 mod crons;
 mod download;
-mod fault;
 mod health;
-mod jobs;
 mod key;
 mod otp;
-mod respond;
 mod settings;
 mod upload;
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpResponse;
 
 use crate::http::call::Call;
+use crate::http::fault::{self, Answer, ApiError};
 use crate::http::guard::Superuser;
-use crate::http::json;
 use crate::http::routes::Route;
-
-pub use fault::{Answer, ApiError};
-
-/// An error as this face answers it.
-pub fn render(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    json::respond_error(request, error.status, &error.body())
-}
 
 /// Hands a request to its handler.
 ///
@@ -68,9 +58,7 @@ pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
         }
         Route::CronList => crons::list(call, &superuser(call)?).await,
         Route::CronRun(id) => crons::run(call, &superuser(call)?, &id).await,
-        Route::JobList => jobs::list(call, &superuser(call)?).await,
-        Route::JobGet(id) => jobs::get(call, &superuser(call)?, &id).await,
         Route::UnknownFile => Err(ApiError::not_found("File not found.")),
-        Route::Unknown => Err(ApiError::not_found(fault::NOT_FOUND)),
+        Route::Vault(_) | Route::Unknown => Err(ApiError::not_found(fault::NOT_FOUND)),
     }
 }

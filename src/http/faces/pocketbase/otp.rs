@@ -5,12 +5,12 @@ use actix_web::http::StatusCode;
 use serde_json::json;
 
 use super::auth::{admit, auth_collection, credentials_form, form_mfa_id, required, text};
-use super::fault::{Answer, ApiError, VALIDATION};
-use super::respond;
 use crate::auth::mfa::Method;
 use crate::auth::otp::{OtpMail, OtpOutcome};
 use crate::http::bind::{Field, Shape};
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError, VALIDATION};
+use crate::http::respond;
 
 const NOT_CONFIGURED: &str = "The collection is not configured to allow OTP authentication.";
 

@@ -3,13 +3,13 @@
 use actix_web::HttpResponse;
 use serde_json::Value;
 
-use super::fault::{Answer, ApiError, LOADING};
-use super::respond;
 use crate::error::{Error, Kind, Violation};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::Body;
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError, LOADING};
 use crate::http::guard::Superuser;
+use crate::http::respond;
 use crate::http::services::s3_options;
 use crate::settings::PatchError;
 use crate::storage;

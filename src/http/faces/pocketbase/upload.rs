@@ -3,12 +3,12 @@
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 
-use super::fault::{Answer, ApiError, VALIDATION};
-use super::respond;
 use crate::backup::Key;
 use crate::error::{Kind, Violation};
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError, VALIDATION};
 use crate::http::guard::Superuser;
+use crate::http::respond;
 use crate::http::upload::{Fault, FilePart};
 use crate::vault;
 

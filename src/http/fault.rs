@@ -1,18 +1,21 @@
-//! How an error looks to PocketBase's clients: `{"data":{},"message":"…","status":400}`.
+//! How an error looks to PocketBase's clients: `{"data":{},"message":"…","status":400}`. Our own
+//! routes answer in the same form, so that the same clients understand them.
 
 use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Kind, Violation};
+use crate::http::json;
 
 /// The message of failed validations.
-pub(super) const VALIDATION: &str = "An error occurred while validating the submitted data.";
+pub const VALIDATION: &str = "An error occurred while validating the submitted data.";
 /// The message of bodies that cannot be read.
-pub(super) const LOADING: &str = "An error occurred while loading the submitted data.";
+pub const LOADING: &str = "An error occurred while loading the submitted data.";
 /// The message for things that are not there.
-pub(super) const NOT_FOUND: &str = "The requested resource wasn't found.";
+pub const NOT_FOUND: &str = "The requested resource wasn't found.";
 /// The message when there is nothing better to say.
-pub(super) const SOMETHING: &str = "Something went wrong while processing your request.";
+pub const SOMETHING: &str = "Something went wrong while processing your request.";
 
 /// An error as PocketBase answers it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +63,11 @@ impl ApiError {
     /// A 400 for broken rules.
     pub fn invalid(message: impl Into<String>, violations: &[Violation]) -> Self {
         Self { status: StatusCode::BAD_REQUEST, message: message.into(), data: nested(violations) }
+    }
+
+    /// The answer.
+    pub fn respond(&self, request: &HttpRequest) -> HttpResponse {
+        json::respond_error(request, self.status, &self.body())
     }
 
     /// The body.

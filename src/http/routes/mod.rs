@@ -1,7 +1,11 @@
-//! Every route of the server on one screen.
+//! Every route of the server on one screen; our own are in [`vault`].
 
 use actix_web::http::Method;
 use percent_encoding::percent_decode_str;
+
+use crate::http::routes::vault::VaultRoute;
+
+pub mod vault;
 
 /// What a request is about. Path parameters are raw bytes: percent-decoding can give anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,10 +48,8 @@ pub enum Route {
     CronList,
     /// `POST /api/crons/{id}`
     CronRun(Vec<u8>),
-    /// `GET /api/vault/jobs`
-    JobList,
-    /// `GET /api/vault/jobs/{id}`
-    JobGet(Vec<u8>),
+    /// Anything of ours below `/api/vault`.
+    Vault(VaultRoute),
     /// `GET` or `HEAD` of anything else: PocketBase's static files would answer.
     UnknownFile,
     /// Anything else.
@@ -65,6 +67,11 @@ impl Route {
             .map(|segment| percent_decode_str(segment).collect())
             .collect();
         let segments: Vec<&[u8]> = segments.iter().map(Vec::as_slice).collect();
+        if let [b"api", b"vault", ours @ ..] = segments.as_slice()
+            && let Some(route) = VaultRoute::find(method, ours)
+        {
+            return Self::Vault(route);
+        }
         let found = match *method {
             Method::GET | Method::HEAD => Self::find_get(&segments),
             Method::POST => Self::find_post(&segments),
@@ -94,8 +101,6 @@ impl Route {
             [b"api", b"collections", name, b"auth-methods"] => Self::AuthMethods(name.to_vec()),
             [b"api", b"settings"] => Self::SettingsGet,
             [b"api", b"crons"] => Self::CronList,
-            [b"api", b"vault", b"jobs"] => Self::JobList,
-            [b"api", b"vault", b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
             _ => return None,
         })
     }

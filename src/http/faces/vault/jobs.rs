@@ -1,14 +1,14 @@
-//! Our own addition beside PocketBase's routes: how each job went.
+//! How each job goes and went.
 
 use actix_web::HttpResponse;
 use serde::Serialize;
 
-use super::fault::{Answer, ApiError, NOT_FOUND};
-use super::respond;
 use crate::clock::pocketbase_time;
 use crate::control::Step;
 use crate::http::call::Call;
+use crate::http::fault::{Answer, ApiError, NOT_FOUND};
 use crate::http::guard::Superuser;
+use crate::http::respond;
 use crate::vault::{Job, JobKind, Method, State};
 
 #[derive(Debug, Serialize)]

@@ -1,0 +1,22 @@
+//! Our own API below `/api/vault`, for superusers only.
+
+mod jobs;
+
+use actix_web::HttpResponse;
+
+use crate::http::call::Call;
+use crate::http::fault::Answer;
+use crate::http::guard::Superuser;
+use crate::http::routes::vault::VaultRoute;
+
+/// Hands a request to its handler.
+///
+/// # Errors
+/// What the client is told.
+pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse> {
+    let superuser = Superuser::of(call)?;
+    match route {
+        VaultRoute::JobList => jobs::list(call, &superuser).await,
+        VaultRoute::JobGet(id) => jobs::get(call, &superuser, &id).await,
+    }
+}
