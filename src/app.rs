@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 
-use crate::archive::WriteOptions;
+use crate::archive::{Manners, Reuse, WriteOptions};
 use crate::auth::collection::SUPERUSERS;
 use crate::auth::directory::{Directory, Issue};
 use crate::auth::keys::TokenKind;
@@ -17,7 +17,7 @@ use crate::auth::superusers::Superusers;
 use crate::auth::throttle::Throttle;
 use crate::auth::{bootstrap, password};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Context, Error, Kind, Result};
@@ -110,7 +110,7 @@ impl App {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &data),
             data: data.clone(),
-            archive: WriteOptions { spill: Some(data.staging()), ..WriteOptions::default() },
+            archive: write_options(&config.archive, &data),
             clock: clock.clone(),
             runtime,
         });
@@ -265,6 +265,17 @@ async fn first_superuser(
     let first = FirstSuperuser { email: FIRST_EMAIL.to_owned(), password: password::generate() };
     superusers.create(&first.email, &first.password).await?;
     Ok(Some(first))
+}
+
+fn write_options(config: &config::Archive, data: &DataDir) -> WriteOptions {
+    let (nice, io, rate_limit_mb_s) = (config.nice, config.io, config.rate_limit_mb_s);
+    WriteOptions {
+        threads: config.threads,
+        level: config.level,
+        spill: Some(data.staging()),
+        reuse: if config.reuse { Reuse::First } else { Reuse::Off },
+        manners: Manners { nice, io, rate_limit_mb_s },
+    }
 }
 
 fn source_access(access: Access) -> source::Access {

@@ -67,6 +67,11 @@ impl DataDir {
         self.state.join("staging")
     }
 
+    /// What the last archive holds, for the next one.
+    pub fn ledger(&self) -> PathBuf {
+        self.state.join("ledger")
+    }
+
     /// The main database.
     pub fn data_db(&self) -> PathBuf {
         self.root.join(DATA_DB)

@@ -23,6 +23,15 @@ pub(super) enum Deflater {
     Isal(isal::Stream),
 }
 
+/// A number for what compresses at `level`: the same number makes the same bytes.
+pub(super) fn label(level: u32) -> u32 {
+    #[cfg(feature = "isal")]
+    if level <= isal::LEVEL_MAX {
+        return 0x100 | level;
+    }
+    level
+}
+
 impl Deflater {
     /// A compressor of `level` 1 (fastest) to 9 (smallest).
     pub(super) fn new(level: u32) -> Self {

@@ -34,6 +34,7 @@ impl<'a> Feeder<'a> {
 
     /// Feeds until the items end or somebody fails.
     pub(super) fn run(mut self, items: &mut dyn Items) {
+        self.shared.manners.adopt();
         if let Err(error) = self.feed(items) {
             self.shared.fail(error);
         }
@@ -126,7 +127,7 @@ pub(super) fn cut(
         data[..had.len()].copy_from_slice(had);
         let read =
             fill(content, &mut data[had.len()..]).with_context(|| format!("cannot read {path}"))?;
-        shared.control.add_bytes(read as u64);
+        shared.has_read(read)?;
         data.truncate(had.len() + read);
         let last = data.len() < BLOCK_BYTES;
         let begin = match entry.take() {

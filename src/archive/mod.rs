@@ -2,7 +2,8 @@
 //! back with suspicion.
 //!
 //! [`write()`] reads, checksums and compresses entries on all cores and writes them in their
-//! order to anything that takes bytes; memory is bounded by a constant. [`Reader`] opens an
+//! order to anything that takes bytes; memory is bounded by a constant. What [`Previous`]
+//! holds compressed already is taken over from it. [`Reader`] opens an
 //! archive under [`Limits`], verifies it, and extracts it into a folder of ours. It does not
 //! know where entries come from, where archives are kept, or what a restore does with them.
 
@@ -10,8 +11,11 @@ use crate::backup::EntryPath;
 
 pub use extract::{Early, ExtractOptions, Extracted};
 pub use inflate::EntryReader;
+pub use ledger::Ledger;
 pub use limits::Limits;
+pub use manners::Manners;
 pub use reader::{Probe, Reader, Verified, probe};
+pub use reuse::{Previous, Reuse};
 pub use stored::{Method, StoredEntry};
 pub use tail::TailProbe;
 pub use write::{Summary, WriteOptions, write};
@@ -24,11 +28,14 @@ mod format;
 mod inflate;
 #[cfg(feature = "isal")]
 mod isal;
+mod ledger;
 mod limits;
+mod manners;
 mod parallel;
 mod pipeline;
 mod plan;
 mod reader;
+mod reuse;
 mod sniff;
 mod stored;
 mod tail;

@@ -14,6 +14,9 @@ use crc32fast::Hasher;
 
 use crate::archive::Skipped;
 use crate::archive::format::{Record, Stamp};
+use crate::archive::ledger::Print;
+use crate::archive::manners::{Manners, Throttle};
+use crate::archive::reuse::{Fresh, PIECE_BYTES_MIN, Recycler};
 use crate::backup::{Entry, EntryPath, Item};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -91,7 +94,18 @@ pub(super) enum Part {
     /// Whole entries with their local headers.
     Entries(Parts),
     /// A piece of a streamed entry's data.
-    Block { begin: Option<Box<Begin>>, bytes: Vec<u8>, crc: Hasher, size_bytes: u64, last: bool },
+    Block(Packed),
+}
+
+/// A block after compression.
+pub(super) struct Packed {
+    pub(super) begin: Option<Box<Begin>>,
+    pub(super) bytes: Vec<u8>,
+    pub(super) crc: Hasher,
+    pub(super) size_bytes: u64,
+    pub(super) last: bool,
+    /// For the ledger.
+    pub(super) fresh: Option<Fresh>,
 }
 
 /// Whole entries.
@@ -104,7 +118,14 @@ pub(super) struct Parts {
 /// The outcome of one small entry.
 pub(super) enum Done {
     /// In the archive; its local header begins `at` that byte of the part.
-    Entry { begin: Begin, crc: u32, packed_bytes: u64, size_bytes: u64, at: usize },
+    Entry {
+        begin: Begin,
+        crc: u32,
+        packed_bytes: u64,
+        size_bytes: u64,
+        at: usize,
+        fresh: Option<Fresh>,
+    },
     /// Left out.
     Skipped(Skipped),
 }
@@ -114,16 +135,26 @@ pub(super) struct Shared {
     pub(super) control: Control,
     pub(super) pool: Pool,
     pub(super) level: u32,
+    pub(super) recycler: Option<Recycler>,
+    pub(super) manners: Manners,
+    throttle: Option<Throttle>,
     stopped: AtomicBool,
     failure: Mutex<Option<Error>>,
 }
 
 impl Shared {
-    pub(super) fn new(control: Control, level: u32, threads: usize) -> Self {
+    pub(super) fn new(
+        control: Control,
+        level: u32,
+        threads: usize,
+        recycler: Option<Recycler>,
+        manners: Manners,
+    ) -> Self {
         // As many as can be in flight: one per job, and one more for each compression.
         let pool = Pool { buffers: Mutex::new(Vec::new()), most: window(threads) + threads };
-        let stopped = AtomicBool::new(false);
-        Self { control, pool, level, stopped, failure: Mutex::new(None) }
+        let throttle = Throttle::new(&manners);
+        let (stopped, failure) = (AtomicBool::new(false), Mutex::new(None));
+        Self { control, pool, level, recycler, manners, throttle, stopped, failure }
     }
 
     /// Keeps the first error and makes every thread stop at its next check.
@@ -137,10 +168,35 @@ impl Shared {
         lock(&self.failure).take()
     }
 
+    /// Counts what a thread has read, and lets it wait when that was too fast.
+    pub(super) fn has_read(&self, bytes: usize) -> Result<()> {
+        self.control.add_bytes(bytes as u64);
+        match &self.throttle {
+            Some(throttle) => throttle.wait(bytes as u64, || self.check()),
+            None => Ok(()),
+        }
+    }
+
     /// Fails when the job was cancelled or another thread failed.
     pub(super) fn check(&self) -> Result<()> {
         self.control.check()?;
         if self.stopped.load(Ordering::Acquire) { Err(ended()) } else { Ok(()) }
+    }
+
+    /// The print of a piece that is large enough to be taken over.
+    pub(super) fn print(&self, before: &[u8], data: &[u8], last: bool, crc: u32) -> Option<Print> {
+        let recycler = self.recycler.as_ref().filter(|_| data.len() >= PIECE_BYTES_MIN)?;
+        Some(recycler.print(before, data, last, crc))
+    }
+
+    /// See [`Recycler::take`].
+    pub(super) fn take(
+        &self,
+        print: Option<Print>,
+        size_bytes: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<Fresh> {
+        self.recycler.as_ref()?.take(print?, size_bytes, out)
     }
 }
 

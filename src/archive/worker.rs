@@ -12,8 +12,9 @@ use crate::archive::deflate::{Deflater, stored_block};
 use crate::archive::feeder::{VANISHED, cut, fill};
 use crate::archive::format::{DEFLATE, STORE};
 use crate::archive::pipeline::{
-    Begin, Block, Done, Job, Part, Parts, SMALL_BYTES_MAX, Shared, Work, ended,
+    Begin, Block, Done, Job, Packed, Part, Parts, SMALL_BYTES_MAX, Shared, Work, ended,
 };
+use crate::archive::reuse::Fresh;
 use crate::archive::sniff;
 use crate::backup::{Entry, Item};
 use crate::error::{Context, Error, Result};
@@ -36,6 +37,7 @@ impl<'a> Worker<'a> {
 
     /// Works until the queue ends or somebody fails.
     pub(super) fn run(mut self, jobs: &Mutex<Receiver<Job>>) {
+        self.shared.manners.adopt();
         loop {
             // Its own statement: the lock must not be held while working.
             let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
@@ -74,7 +76,7 @@ impl<'a> Worker<'a> {
             };
             let read = fill(&mut content, &mut self.input)
                 .with_context(|| format!("cannot read {path}"))?;
-            self.shared.control.add_bytes(read as u64);
+            self.shared.has_read(read)?;
             if read > SMALL_BYTES_MAX {
                 let next = self.parts();
                 self.send(std::mem::replace(&mut parts, next), to)?;
@@ -109,24 +111,29 @@ impl<'a> Worker<'a> {
         // The header's length is known, its content only after compression.
         let from = at + begin.record(false).local_header_bytes();
         out.resize(from, 0);
-        if !data.is_empty() && !sniff::is_packed(data, true, &mut self.deflater)? {
+        let crc = crc32fast::hash(data);
+        let print = self.shared.print(&[], data, true, crc);
+        let mut fresh = self.shared.take(print, read, out);
+        if fresh.is_some() {
+            begin.method = DEFLATE;
+        } else if !data.is_empty() && !sniff::is_packed(data, true, &mut self.deflater)? {
             self.deflater.block(&[], data, true, out)?;
             if sniff::is_worth_it(read, out.len() - from) {
                 begin.method = DEFLATE;
+                fresh = print.map(|print| Fresh::new(print, &out[from..]));
             }
         }
         if begin.method == STORE {
             out.truncate(from);
             out.extend_from_slice(data);
         }
-        let crc = crc32fast::hash(data);
         let (packed_bytes, size_bytes) = ((out.len() - from) as u64, read as u64);
         let mut header = Vec::with_capacity(from - at);
         let mut record = begin.record(false);
         (record.crc, record.packed_bytes, record.size_bytes) = (crc, packed_bytes, size_bytes);
         record.local_header(&mut header);
         out[at..from].copy_from_slice(&header);
-        parts.done.push(Done::Entry { begin, crc, packed_bytes, size_bytes, at });
+        parts.done.push(Done::Entry { begin, crc, packed_bytes, size_bytes, at, fresh });
         Ok(())
     }
 
@@ -153,16 +160,21 @@ fn pack(block: Block, shared: &Shared, deflater: &mut Deflater) -> Result<Part> 
     crc.update(&data);
     let size_bytes = data.len() as u64;
     if store {
-        return Ok(Part::Block { begin, bytes: data, crc, size_bytes, last });
+        return Ok(Part::Block(Packed { begin, bytes: data, crc, size_bytes, last, fresh: None }));
     }
     let mut bytes = shared.pool.take();
     bytes.clear();
-    // A database may hold pictures: parts that do not shrink are not worth the time.
-    if begin.is_none() && sniff::is_packed(&data, false, deflater)? {
-        stored_block(&data, last, &mut bytes);
-    } else {
-        deflater.block(&before, &data, last, &mut bytes)?;
+    let print = shared.print(&before, &data, last, crc.clone().finalize());
+    let mut fresh = shared.take(print, data.len(), &mut bytes);
+    if fresh.is_none() {
+        // A database may hold pictures: parts that do not shrink are not worth the time.
+        if begin.is_none() && sniff::is_packed(&data, false, deflater)? {
+            stored_block(&data, last, &mut bytes);
+        } else {
+            deflater.block(&before, &data, last, &mut bytes)?;
+            fresh = print.map(|print| Fresh::new(print, &bytes));
+        }
     }
     shared.pool.give(data);
-    Ok(Part::Block { begin, bytes, crc, size_bytes, last })
+    Ok(Part::Block(Packed { begin, bytes, crc, size_bytes, last, fresh }))
 }

@@ -7,11 +7,15 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 
 use crate::archive::Skipped;
+use crate::archive::deflate;
 use crate::archive::directory::Directory;
 use crate::archive::feeder::Feeder;
 use crate::archive::format::Record;
+use crate::archive::ledger::{Ledger, Of};
+use crate::archive::manners::Manners;
 use crate::archive::parallel::default_threads;
-use crate::archive::pipeline::{Begin, Done, Part, Parts, Shared, window};
+use crate::archive::pipeline::{Begin, Done, Packed, Part, Parts, Shared, window};
+use crate::archive::reuse::{Fresh, Recycler, Reuse};
 use crate::archive::worker::Worker;
 use crate::backup::Items;
 use crate::control::Control;
@@ -27,6 +31,10 @@ pub struct WriteOptions {
     /// A folder for an unnamed file that takes the central directory once it outgrows 16 MiB
     /// (about 130,000 entries); `None` keeps it in memory.
     pub spill: Option<PathBuf>,
+    /// Whether compressed pieces are taken over from an archive before.
+    pub reuse: Reuse,
+    /// How much of the machine it may take.
+    pub manners: Manners,
 }
 
 /// Level 2 of zlib-rs beats Go's level 1 in speed and size; its level 1 is larger than Go's.
@@ -43,6 +51,12 @@ pub struct Summary {
     pub bytes_out: u64,
     /// What was left out, in the order of the items.
     pub skipped: Vec<Skipped>,
+    /// Bytes of the entries that were not compressed, because the archive before had them.
+    pub reused_bytes: u64,
+    /// Pieces of the archive before that were found damaged, and made anew.
+    pub spoiled_pieces: u64,
+    /// What the next archive needs to take pieces over; with [`Reuse::Off`] nothing.
+    pub ledger: Option<Ledger>,
 }
 
 /// Writes `items` as a zip to `sink`, which is never seeked, and flushes it.
@@ -62,7 +76,8 @@ pub fn write(
 ) -> Result<Summary> {
     let threads = default_threads(options.threads);
     let level = options.level.unwrap_or(LEVEL_DEFAULT);
-    let shared = Shared::new(control.clone(), level, threads);
+    let (recycler, ledger) = Recycler::new(&options.reuse, deflate::label(level)).unzip();
+    let shared = Shared::new(control.clone(), level, threads, recycler, options.manners);
     let (order_in, order) = mpsc::sync_channel(window(threads));
     let (jobs_in, jobs) = mpsc::sync_channel(window(threads));
     let jobs = std::sync::Mutex::new(jobs);
@@ -74,7 +89,7 @@ pub fn write(
         offset: 0,
         scratch: Vec::new(),
         shared: &shared,
-        summary: Summary::default(),
+        summary: Summary { ledger, ..Summary::default() },
     };
     thread::scope(|scope| {
         let feeder = scope.spawn(|| Feeder::new(&shared, jobs_in, order_in).run(items));
@@ -127,12 +142,7 @@ impl<W: Write> Writer<'_, W> {
             self.shared.check()?;
             match part {
                 Part::Entries(entries) => self.entries(entries)?,
-                Part::Block { begin, bytes, crc, size_bytes, last } => {
-                    if let Some(begin) = begin {
-                        self.begin(*begin)?;
-                    }
-                    self.block(bytes, &crc, size_bytes, last)?;
-                }
+                Part::Block(block) => self.block(block)?,
             }
         }
         self.shared.check()
@@ -143,7 +153,7 @@ impl<W: Write> Writer<'_, W> {
         for done in done {
             match done {
                 Done::Skipped(skipped) => self.summary.skipped.push(skipped),
-                Done::Entry { begin, crc, packed_bytes, size_bytes, at } => {
+                Done::Entry { begin, crc, packed_bytes, size_bytes, at, fresh } => {
                     let record = Record {
                         crc,
                         packed_bytes,
@@ -151,7 +161,9 @@ impl<W: Write> Writer<'_, W> {
                         offset: self.offset + at as u64,
                         ..begin.record(false)
                     };
+                    let data_at = record.offset + record.local_header_bytes() as u64;
                     self.directory.add(&record)?;
+                    self.note(fresh, data_at, packed_bytes, Of::Entry);
                     self.shared.control.add_entries(1);
                     self.summary.bytes_in += size_bytes;
                 }
@@ -174,20 +186,27 @@ impl<W: Write> Writer<'_, W> {
         Ok(())
     }
 
-    fn block(
-        &mut self,
-        bytes: Vec<u8>,
-        crc: &crc32fast::Hasher,
-        size_bytes: u64,
-        last: bool,
-    ) -> Result<()> {
+    /// Adds a piece to the ledger.
+    fn note(&mut self, fresh: Option<Fresh>, offset: u64, packed_bytes: u64, of: Of) {
+        let piece = fresh.and_then(|fresh| fresh.at(offset, packed_bytes));
+        if let (Some(ledger), Some(piece)) = (&mut self.summary.ledger, piece) {
+            ledger.add(piece, of);
+        }
+    }
+
+    fn block(&mut self, block: Packed) -> Result<()> {
+        let Packed { begin, bytes, crc, size_bytes, last, fresh } = block;
+        if let Some(begin) = begin {
+            self.begin(*begin)?;
+        }
+        self.note(fresh, self.offset, bytes.len() as u64, Of::Block);
         let Some(mut open) = self.open.take() else {
             return Err(Error::internal("a block came without its entry"));
         };
         self.put(&bytes)?;
         open.packed_bytes += bytes.len() as u64;
         open.size_bytes += size_bytes;
-        open.crc.combine(crc);
+        open.crc.combine(&crc);
         self.shared.pool.give(bytes);
         if !last {
             self.open = Some(open);
@@ -222,6 +241,13 @@ impl<W: Write> Writer<'_, W> {
             return Err(Error::internal("the last entry has no end"));
         }
         self.summary.entries = self.directory.entries();
+        if let Some(ledger) = &mut self.summary.ledger {
+            ledger.sort();
+        }
+        if let Some(recycler) = &self.shared.recycler {
+            self.summary.reused_bytes = recycler.reused_bytes();
+            self.summary.spoiled_pieces = recycler.spoiled();
+        }
         self.summary.bytes_out = self.directory.finish(self.offset, &mut self.sink)?;
         Ok(self.summary)
     }

@@ -1,6 +1,8 @@
 //! Options as typed (flags, environment, file) become one checked [`Config`] with absolute
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
+mod archive;
+
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -9,8 +11,11 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
+use crate::config::archive::ArchiveTable;
 use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
+
+pub use archive::{Archive, ArchiveOptions, IoClass};
 
 /// Where the server listens unless told otherwise.
 const HTTP_DEFAULT: &str = "127.0.0.1:8090";
@@ -70,6 +75,9 @@ pub struct ServeOptions {
         value_parser = FalseyValueParser::new()
     )]
     pub no_login_throttle: bool,
+    /// How archives are written.
+    #[command(flatten, next_help_heading = "Archives")]
+    pub archive: ArchiveOptions,
 }
 
 /// The file's form of the same options.
@@ -84,6 +92,8 @@ struct FileOptions {
     create_wait: Option<u64>,
     login_throttle: Option<bool>,
     beside: Option<bool>,
+    #[serde(default)]
+    archive: ArchiveTable,
 }
 
 /// The options, resolved.
@@ -103,6 +113,8 @@ pub struct Config {
     pub beside: bool,
     /// Whether repeated wrong passwords are slowed down.
     pub login_throttle: bool,
+    /// How archives are written.
+    pub archive: Archive,
 }
 
 impl Config {
@@ -134,6 +146,7 @@ impl Config {
             create_wait: Duration::from_secs(wait_s),
             beside: options.beside || file.beside.unwrap_or(false),
             login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
+            archive: Archive::resolve(&options.archive, &file.archive)?,
         })
     }
 }

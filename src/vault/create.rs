@@ -1,14 +1,17 @@
 //! Making a backup: pin the source, archive it into a stream, store the stream.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::archive;
+use crate::archive::{self, Ledger, Previous, Reuse, WriteOptions};
 use crate::backup::{Backup, Key};
 use crate::control::{Control, Step};
+use crate::data_dir::DataDir;
 use crate::error::{Context, Error, Kind, Result};
+use crate::fsx;
 use crate::storage::{PutMode, Storage};
 use crate::vault::Vault;
 use crate::vault::bridge::{self, BlockWriter};
@@ -104,7 +107,11 @@ impl Creating {
     async fn run(&self) -> Result<Backup> {
         let (writer, stream) = bridge::pipe();
         let (vault, control) = (self.vault.clone(), self.job.control().clone());
-        let worker = spawn_blocking(move || archive_into(writer, &vault, &control));
+        let storage = self.storage.clone();
+        let worker = spawn_blocking(move || {
+            let reuse = reuse(&vault, storage.as_ref());
+            archive_into(writer, &vault, reuse, &control)
+        });
         let stored = self.storage.put(&self.key, stream, PutMode::Create).await;
         let outcome = worker.await.context("the archiving thread stopped")?;
         // The worker's own error travels through the stream; a clean put means it had none.
@@ -115,7 +122,39 @@ impl Creating {
         if !outcome.complete {
             self.job.incomplete();
         }
+        if let (Some(ledger), Some(archive)) = (outcome.ledger, self.storage.local_path(&self.key))
+        {
+            let (data, key) = (self.vault.data.clone(), self.key.clone());
+            let kept = spawn_blocking(move || keep(&ledger, &data, &key, &archive));
+            kept.await.context("the thread that keeps the ledger stopped")?;
+        }
         Ok(backup)
+    }
+}
+
+/// What the new archive may take over. That it may take nothing is no error.
+fn reuse(vault: &Vault, storage: &dyn Storage) -> Reuse {
+    // Only what lies on a local disk is read again sooner than it is compressed.
+    let local = storage.local_path(&Key::generate("", vault.clock.now(), false));
+    if matches!(vault.archive.reuse, Reuse::Off) || local.is_none() {
+        return Reuse::Off;
+    }
+    match Previous::open(&vault.data.ledger(), |key| storage.local_path(key)) {
+        Ok(previous) => previous.map_or(Reuse::First, Reuse::From),
+        Err(error) => {
+            tracing::warn!(error = error.full(), "everything is compressed anew");
+            Reuse::First
+        }
+    }
+}
+
+/// Keeps the ledger for the next archive. Best effort: without it that one only takes longer.
+fn keep(ledger: &Ledger, data: &DataDir, key: &Key, archive: &Path) {
+    let at = data.ledger();
+    let kept =
+        ledger.keep(&at, key, archive).and_then(|()| fsx::give_to_owner_of(data.root(), &at));
+    if let Err(error) = kept {
+        tracing::warn!(error = error.full(), "the next backup compresses everything anew");
     }
 }
 
@@ -125,11 +164,17 @@ struct Outcome {
     notes: Vec<String>,
     /// Whether it counts as a good backup.
     complete: bool,
+    ledger: Option<Ledger>,
 }
 
 /// Archives everything into the writer.
-fn archive_into(mut writer: BlockWriter, vault: &Vault, control: &Control) -> Outcome {
-    match write_archive(&mut writer, vault, control) {
+fn archive_into(
+    mut writer: BlockWriter,
+    vault: &Vault,
+    reuse: Reuse,
+    control: &Control,
+) -> Outcome {
+    match write_archive(&mut writer, vault, reuse, control) {
         Ok(outcome) => {
             writer.finish();
             outcome
@@ -141,13 +186,23 @@ fn archive_into(mut writer: BlockWriter, vault: &Vault, control: &Control) -> Ou
     }
 }
 
-fn write_archive(writer: &mut BlockWriter, vault: &Vault, control: &Control) -> Result<Outcome> {
+fn write_archive(
+    writer: &mut BlockWriter,
+    vault: &Vault,
+    reuse: Reuse,
+    control: &Control,
+) -> Result<Outcome> {
+    let before = match &reuse {
+        Reuse::From(previous) => Some(previous.key().clone()),
+        _ => None,
+    };
+    let options = WriteOptions { reuse, ..vault.archive.clone() };
     control.enter(Step::Pinning);
     let estimate = vault.source.estimate(ESTIMATE_TIME)?;
     control.expect(estimate.bytes, estimate.entries);
     let mut snapshot = vault.source.pin(control)?;
     control.enter(Step::Archiving);
-    let summary = archive::write(&mut snapshot, writer, &vault.archive, control)?;
+    let summary = archive::write(&mut snapshot, writer, &options, control)?;
     let of_archive =
         summary.skipped.iter().map(|entry| format!("{}: {}", entry.path, entry.reason));
     let of_source = snapshot.skipped().into_iter().map(|entry| entry.to_string());
@@ -161,7 +216,13 @@ fn write_archive(writer: &mut BlockWriter, vault: &Vault, control: &Control) -> 
         notes.truncate(NOTES_MAX);
         notes.push(format!("… and {} more", left_out - NOTES_MAX));
     }
-    Ok(Outcome { notes, complete: snapshot.report().is_complete() })
+    if let Some(before) = before.filter(|_| summary.spoiled_pieces > 0) {
+        let pieces = summary.spoiled_pieces;
+        tracing::error!(key = %before, pieces, "the backup before is damaged on the disk");
+        notes.push(format!("the backup {before} is damaged; this one took nothing damaged over"));
+    }
+    tracing::debug!(bytes = summary.bytes_in, reused = summary.reused_bytes, "archived");
+    Ok(Outcome { notes, complete: snapshot.report().is_complete(), ledger: summary.ledger })
 }
 
 /// The name if it is free; for a generated one the next free one.

@@ -11,6 +11,8 @@ pub mod mailer;
 mod restore;
 mod retention;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::sync::{Arc, PoisonError, RwLock};

@@ -16,6 +16,7 @@ mod many;
 mod outcomes;
 mod peers;
 mod pipeline;
+mod reuse;
 mod roundtrip;
 mod torn;
 

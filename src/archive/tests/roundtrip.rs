@@ -57,8 +57,7 @@ proptest! {
         let options = WriteOptions {
             threads: NonZeroUsize::new(threads),
             level: Some(level),
-            spill: None,
-        };
+            spill: None, ..WriteOptions::default() };
         let mut bytes = Vec::new();
         let summary = write(&mut source(given.clone()), &mut bytes, &options, &Control::default())
             .expect("an archive");
