@@ -1,7 +1,10 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends autoconf automake libtool make nasm \
+    && rm -rf /var/lib/apt/lists/*
 COPY . .
-RUN cargo build --release --locked
+RUN cargo build --release --locked --features isal
 
 FROM debian:bookworm-slim
 RUN apt-get update \
