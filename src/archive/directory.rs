@@ -6,12 +6,13 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::SpooledTempFile;
 
 use crate::archive::format::{self, Record};
 use crate::error::{Context, Error, Result};
+use crate::fsx;
 
 /// Records kept in memory before they move to a file, in bytes.
 const MEMORY_BYTES_MAX: usize = 16 << 20;
@@ -20,6 +21,8 @@ const COPY_BYTES: usize = 256 << 10;
 /// Finished central records in the order of their entries.
 pub(super) struct Directory {
     records: SpooledTempFile,
+    /// The folder to spill into; made when it is needed.
+    spill: Option<PathBuf>,
     bytes: u64,
     entries: u64,
     seen: HashSet<u64, BuildHasherDefault<Keep>>,
@@ -36,6 +39,7 @@ impl Directory {
         };
         Self {
             records,
+            spill: spill.map(Path::to_owned),
             bytes: 0,
             entries: 0,
             seen: HashSet::default(),
@@ -55,6 +59,10 @@ impl Directory {
         }
         self.record.clear();
         record.central(&mut self.record);
+        let spills = self.bytes + self.record.len() as u64 > MEMORY_BYTES_MAX as u64;
+        if let Some(folder) = self.spill.as_ref().filter(|_| spills && !self.records.is_rolled()) {
+            fsx::create_dir_durably(folder)?;
+        }
         self.records.write_all(&self.record).context("cannot keep the central directory")?;
         self.bytes += self.record.len() as u64;
         self.entries += 1;
@@ -161,7 +169,8 @@ mod tests {
     #[test]
     fn a_second_entry_of_one_name_is_refused_and_a_hash_alone_is_not_enough() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut directory = Directory::new(Some(folder.path()));
+        // A folder that is not there yet, as in a state folder that is new.
+        let mut directory = Directory::new(Some(&folder.path().join("state/staging")));
         let filler = vec![b'x'; 60_000];
         directory.add(&record(b"first")).expect("added");
         // Enough to spill, so that looking back crosses the file and many reads.
