@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::archive::{Manners, Reuse, WriteOptions};
@@ -28,10 +29,11 @@ use crate::settings::Encryption;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::source::{self, PocketBaseFolder};
+use crate::state::StateDb;
 use crate::storage::LocalStorage;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
-use crate::vault::{Parts, Vault};
+use crate::vault::{Jobs, Parts, Vault};
 
 /// Address of the superuser that is made when there is none.
 const FIRST_EMAIL: &str = "admin@example.com";
@@ -106,6 +108,8 @@ impl App {
         let settings = Arc::new(Store::new(database.clone(), encryption, clock.clone()));
         let current = settings.current().await?;
         let superusers = Superusers::new(database.clone(), clock.clone());
+        let state = open_state(&data, &clock).await?;
+        let jobs = Jobs::load(clock.clone(), state.clone()).await?;
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &data),
@@ -113,6 +117,7 @@ impl App {
             archive: write_options(&config.archive, &data),
             clock: clock.clone(),
             runtime,
+            jobs,
         });
         let directory = Directory::new(database.clone(), clock.clone());
         let mailer = Mailer::new(settings.clone(), superusers.clone());
@@ -131,6 +136,7 @@ impl App {
         let services = Arc::new(Services {
             data,
             database,
+            state,
             vault,
             directory,
             settings,
@@ -141,6 +147,7 @@ impl App {
             throttle: config.login_throttle.then(|| Throttle::new(clock)),
             create_wait: config.create_wait,
             origins: Origins::new(&config.origins),
+            stopping: watch::Sender::new(false),
             host: config.http.ip().to_string(),
         });
         Ok(Self { services, first })
@@ -175,6 +182,7 @@ impl App {
         };
         tracing::info!(?ended, "stopping");
         scheduler.abort();
+        self.services.stopping.send_replace(true);
         if ended == Ended::Restart {
             handle.pause().await;
             tokio::time::sleep(PAUSE).await;
@@ -206,8 +214,17 @@ impl App {
         tracing::warn!("a job did not stop in time; what it leaves is swept at the next start");
     }
 
+    /// Records how the restore ended for whose sake the process was replaced; `None` when
+    /// there was none.
+    pub async fn settle(&self, verdict: Option<(&str, Result<()>)>) {
+        self.services.vault.jobs().settle(verdict).await;
+    }
+
     /// Closes the databases; a statement that does not end is not waited for.
     pub async fn close(&self) {
+        if timeout(CLOSE_TIME_MAX, self.services.state.close()).await.is_err() {
+            tracing::warn!("the job history did not close in time");
+        }
         if timeout(CLOSE_TIME_MAX, self.services.database.close()).await.is_err() {
             tracing::warn!("the databases did not close in time");
         }
@@ -233,6 +250,17 @@ impl App {
         match directory.identify(&token, TokenKind::Auth).await? {
             Some(_) => Ok(()),
             None => Err(corrupt("a token does not open anything")),
+        }
+    }
+}
+
+/// Our own database. Without it backups are still made: records then end with the process.
+async fn open_state(data: &DataDir, clock: &Clock) -> Result<StateDb> {
+    match StateDb::open(data.state(), clock).await {
+        Ok(state) => Ok(state),
+        Err(error) => {
+            tracing::error!(error = error.full(), "the job history is kept in memory only");
+            StateDb::in_memory().await
         }
     }
 }

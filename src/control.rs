@@ -41,6 +41,27 @@ const STEPS: [Step; 8] = [
     Step::Finished,
 ];
 
+impl Step {
+    /// The word for it in the API and in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Pinning => "pinning",
+            Self::Archiving => "archiving",
+            Self::Transferring => "transferring",
+            Self::Checking => "checking",
+            Self::Extracting => "extracting",
+            Self::Swapping => "swapping",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// The step of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        STEPS.into_iter().find(|step| step.as_str() == word)
+    }
+}
+
 /// A reading of the counters of one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {

@@ -6,7 +6,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`folder_lock`] [`database`] [`occupants`] [`telemetry`] |
+//! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`folder_lock`] [`database`] [`occupants`] [`state`] [`telemetry`] |
 //! | L1 adapters | [`source`] [`archive`] [`storage`] [`auth`] [`settings`] [`notify`] |
 //! | L2 restore | [`restore`] |
 //! | L3 vault | [`vault`] |
@@ -25,6 +25,7 @@ pub mod failpoint;
 pub mod folder_lock;
 pub mod fsx;
 pub mod occupants;
+pub mod state;
 pub mod telemetry;
 
 pub mod archive;

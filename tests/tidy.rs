@@ -42,6 +42,7 @@ const LAYERS: &[Layer] = &[
             "fsx",
             "folder_lock",
             "occupants",
+            "state",
             "database",
             "telemetry",
         ],

@@ -103,11 +103,15 @@ async fn opened(config: &Config, clock: &Clock, recovery: Recovery) -> Result<Ap
             if swept > 0 {
                 tracing::info!(swept, "removed what abandoned restores left");
             }
-            build().await
+            let app = build().await?;
+            app.settle(None).await;
+            Ok(app)
         }
         Recovery::RolledBack { subject, reason } => {
             tracing::error!(key = subject.key, reason, "a restore was rolled back");
-            build().await
+            let app = build().await?;
+            app.settle(Some((&subject.id, Err(rolled_back())))).await;
+            Ok(app)
         }
         Recovery::Swapped { subject, attempt } => {
             tracing::info!(key = subject.key, attempt, "restored data is in place");
@@ -115,16 +119,25 @@ async fn opened(config: &Config, clock: &Clock, recovery: Recovery) -> Result<Ap
                 Ok(app) => {
                     restore::prove(&config.data, clock)?;
                     tracing::info!(key = subject.key, "the restore is proven");
+                    app.settle(Some((&subject.id, Ok(())))).await;
                     Ok(app)
                 }
                 Err(error) => {
                     tracing::error!(error = error.full(), "the restored data cannot be used");
                     restore::roll_back(&config.data, &error.full(), clock)?;
-                    build().await
+                    let app = build().await?;
+                    app.settle(Some((&subject.id, Err(rolled_back())))).await;
+                    Ok(app)
                 }
             }
         }
     }
+}
+
+/// What the record of a restore says whose data could not be used.
+fn rolled_back() -> Error {
+    Error::new(Kind::Corrupt, "The restored data could not be used; the data of before is back.")
+        .hint("the log of the start says why")
 }
 
 /// Takes as many open files as the system allows us: a backup holds new uploads open until it

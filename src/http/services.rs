@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::auth::directory::Directory;
 use crate::auth::throttle::{Attempt, Throttle};
 use crate::data_dir::DataDir;
@@ -14,6 +16,7 @@ use crate::settings::addresses::Address;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::settings::{PatchError, S3, Settings};
+use crate::state::StateDb;
 use crate::storage::{LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage};
 use crate::vault::Vault;
 use crate::vault::mailer::Mailer;
@@ -26,6 +29,8 @@ pub struct Services {
     pub data: DataDir,
     /// Its databases.
     pub database: Database,
+    /// Our own database.
+    pub state: StateDb,
     /// Jobs and backups.
     pub vault: Arc<Vault>,
     /// Records and tokens.
@@ -46,6 +51,8 @@ pub struct Services {
     pub create_wait: Duration,
     /// The origins whose pages may read answers.
     pub origins: Origins,
+    /// Becomes true when the server stops: answers without an end must end then.
+    pub stopping: watch::Sender<bool>,
     /// The host that we listen on, without its port.
     pub host: String,
 }

@@ -98,7 +98,7 @@ impl Creating {
                     "made a backup"
                 );
             }
-            self.job.finish(&result);
+            self.job.finish(&result).await;
             drop(self.ticket);
             result
         })

@@ -31,7 +31,7 @@ use crate::storage::Storage;
 pub use bridge::{BlockSender, channel};
 pub use create::Creating;
 pub use flight::{Busy, Flight, Operation, Ticket};
-pub use jobs::{Job, JobHandle, JobKind, Jobs, Method, State};
+pub use jobs::{Cancel, Job, JobHandle, JobKind, Jobs, Method, State};
 pub use restore::Restoring;
 
 /// What a vault is made of.
@@ -49,6 +49,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The runtime that long work runs on.
     pub runtime: Handle,
+    /// The records of its jobs.
+    pub jobs: Jobs,
 }
 
 /// The vault. Shared by all faces.
@@ -68,7 +70,6 @@ pub struct Vault {
 impl Vault {
     /// Puts a vault together.
     pub fn new(parts: Parts) -> Arc<Self> {
-        let jobs = Jobs::new(parts.clock.clone());
         Arc::new(Self {
             data: parts.data,
             source: parts.source,
@@ -77,7 +78,7 @@ impl Vault {
             clock: parts.clock,
             runtime: parts.runtime,
             flight: Flight::default(),
-            jobs,
+            jobs: parts.jobs,
             restart: watch::Sender::new(false),
         })
     }
@@ -108,6 +109,11 @@ impl Vault {
     /// The folder.
     pub fn data(&self) -> &DataDir {
         &self.data
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// The runtime that long work runs on.

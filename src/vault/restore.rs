@@ -55,17 +55,26 @@ impl Restoring {
         let runtime = self.vault.runtime.clone();
         runtime.spawn(async move {
             let result = self.run().await;
-            self.job.finish(&result);
-            if result.is_ok() {
-                tracing::info!(key = %self.backup.key, "a restore is staged, restarting");
-                self.vault.restart.send_replace(true);
-                std::mem::forget(self.ticket);
+            match result {
+                Ok(id) => {
+                    // How it ends is known only after the restart.
+                    self.job.hand_over(&id).await;
+                    tracing::info!(key = %self.backup.key, "a restore is staged, restarting");
+                    self.vault.restart.send_replace(true);
+                    std::mem::forget(self.ticket);
+                    Ok(())
+                }
+                Err(error) => {
+                    let result = Err(error);
+                    self.job.finish(&result).await;
+                    result
+                }
             }
-            result
         })
     }
 
-    async fn run(&self) -> Result<()> {
+    /// The id of the staged restore.
+    async fn run(&self) -> Result<String> {
         let control = self.job.control().clone();
         let data = self.vault.data.clone();
         let key = self.backup.key.clone();
@@ -78,21 +87,22 @@ impl Restoring {
             }
         };
         let clock = self.vault.clock.clone();
-        let notes = spawn_blocking(move || {
+        let (id, notes) = spawn_blocking(move || {
             let staged = restore::stage(&data, &archive, &key, &clock, &control)?;
             drop(fetched);
             let left_out = |entry: &Skipped| format!("left out {}: {}", entry.path, entry.reason);
             let notes: Vec<String> = staged.skipped().iter().map(left_out).collect();
             control.check()?;
+            let id = staged.id().to_owned();
             staged.commit()?;
-            Ok::<_, Error>(notes)
+            Ok::<_, Error>((id, notes))
         })
         .await
         .context("the restoring thread stopped")??;
         for note in notes {
             self.job.note(note);
         }
-        Ok(())
+        Ok(id)
     }
 
     /// Brings the archive of a remote backup into the state folder.

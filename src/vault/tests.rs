@@ -38,6 +38,7 @@ impl Ground {
             archive,
             clock,
             runtime: Handle::current(),
+            jobs: Jobs::new(Clock::system()),
         });
         Self { _dir: dir, data, vault }
     }

@@ -1,17 +1,24 @@
 //! Taking in an archive: streamed once, straight to its place, kept only if it is a zip.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use crate::archive::TailProbe;
 use crate::backup::{Backup, Key};
-use crate::control::Step;
-use crate::error::Result;
+use crate::control::{Control, Step};
+use crate::error::{Error, Kind, Result};
 use crate::storage::{ByteStream, PutMode};
 use crate::vault::Vault;
 use crate::vault::jobs::{JobKind, Method};
+
+/// How long a client may send nothing before the upload is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How soon a cancelled upload stops.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 impl Vault {
     /// Stores an uploaded archive under `key`. Not bound to the flight, as in PocketBase.
@@ -28,21 +35,45 @@ impl Vault {
         self.runtime.spawn(async move {
             let job = vault.jobs.open(JobKind::Upload, Method::Api, &key);
             job.control().enter(Step::Transferring);
-            let control = job.control().clone();
-            let counted = body.inspect(move |block| {
-                if let Ok(block) = block {
-                    control.add_bytes(block.len() as u64);
-                }
-            });
+            let body = watched(body, job.control().clone());
             let storage = vault.storage();
-            let result = storage.put(&key, probed(counted.boxed()), PutMode::Create).await;
+            let result = storage.put(&key, probed(body), PutMode::Create).await;
             if let Ok(backup) = &result {
                 tracing::info!(%key, size_bytes = backup.size_bytes, "took in a backup");
             }
-            job.finish(&result);
+            job.finish(&result).await;
             result
         })
     }
+}
+
+/// The same stream, counted; it ends with an error once the job is cancelled or the client is
+/// silent for too long.
+fn watched(body: ByteStream, control: Control) -> ByteStream {
+    let state = Some((body, control));
+    futures_util::stream::unfold(state, |state| async move {
+        let (mut body, control) = state?;
+        let since = Instant::now();
+        loop {
+            if let Err(error) = control.check() {
+                return Some((Err(error), None));
+            }
+            match timeout(CHECK_EVERY, body.next()).await {
+                Ok(None) => return None,
+                Ok(Some(Err(error))) => return Some((Err(error), None)),
+                Ok(Some(Ok(block))) => {
+                    control.add_bytes(block.len() as u64);
+                    return Some((Ok(block), Some((body, control))));
+                }
+                Err(_) if since.elapsed() < SILENCE_MAX => {}
+                Err(_) => {
+                    let message = "the client stopped sending in the middle of the upload";
+                    return Some((Err(Error::new(Kind::Unavailable, message)), None));
+                }
+            }
+        }
+    })
+    .boxed()
 }
 
 /// The same stream, ending with an error unless what passed was a readable zip.

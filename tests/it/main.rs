@@ -8,6 +8,7 @@ mod archives;
 mod folder;
 mod harness;
 mod hostile;
+mod jobs;
 mod raw;
 mod refusals;
 mod serving;

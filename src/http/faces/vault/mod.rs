@@ -1,5 +1,6 @@
 //! Our own API below `/api/vault`, for superusers only.
 
+mod events;
 mod jobs;
 
 use actix_web::HttpResponse;
@@ -16,6 +17,8 @@ use crate::http::routes::vault::VaultRoute;
 pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse> {
     let superuser = Superuser::of(call)?;
     match route {
+        VaultRoute::Events => events::events(call, &superuser).await,
+        VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,
         VaultRoute::JobGet(id) => jobs::get(call, &superuser, &id).await,
     }
