@@ -7,6 +7,7 @@ use crc32fast::Hasher;
 use flate2::{Decompress, FlushDecompress, Status};
 use rawzip::{FileReader, ZipArchive, ZipReader};
 
+use crate::archive::reader::is_outside;
 use crate::archive::stored::{Method, StoredEntry};
 use crate::error::{Error, Result};
 
@@ -137,7 +138,7 @@ impl Read for EntryReader<'_> {
 }
 
 fn io_error(entry: &StoredEntry, error: io::Error) -> Error {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
+    if is_outside(&error) {
         return entry.corrupt("its data lies outside the file");
     }
     let name = String::from_utf8_lossy(entry.name()).into_owned();

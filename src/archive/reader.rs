@@ -227,11 +227,17 @@ fn refused(reason: impl std::fmt::Display) -> Error {
 /// What the parser's error means: a fault of the disk is not the archive's.
 fn unreadable(error: rawzip::Error, reason: &str) -> Error {
     if let rawzip::ErrorKind::IO(io) = error.kind()
-        && io.kind() != std::io::ErrorKind::UnexpectedEof
+        && !is_outside(io)
     {
         return Error::internal("cannot read the archive").because(error);
     }
     refused(reason).because(error)
+}
+
+/// Whether a place was read that no file has: behind the end, or beyond what the system's
+/// offsets can say, which it calls an invalid argument.
+pub(super) fn is_outside(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput)
 }
 
 /// A truncated archive may end right behind a stored zip inside it, whose end record then

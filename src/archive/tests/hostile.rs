@@ -204,8 +204,17 @@ fn directories_that_lie() {
             }),
             "not a usable zip",
         ),
+        ("zip64 beyond all offsets", zip64_end_at(&two, 1 << 63), "not a usable zip"),
         ("truncated behind a zip inside", outer[..behind_inner].to_vec(), "truncated"),
     ]);
+}
+
+/// An archive that says where its zip64 end record is.
+fn zip64_end_at(crafts: &[Craft], offset: u64) -> Vec<u8> {
+    let mut archive = zip_with(crafts, |end| end.zip64 = Some((2, 100, 50)));
+    let locator = archive.windows(4).position(|bytes| bytes == b"PK\x06\x07").expect("there") + 8;
+    archive[locator..locator + 8].copy_from_slice(&offset.to_le_bytes());
+    archive
 }
 
 fn cut_comment(crafts: &[Craft]) -> Vec<u8> {
