@@ -24,6 +24,12 @@ INSERT INTO _collections (id, type, name, fields) VALUES
 /// A folder with the tables of a small PocketBase.
 fn application() -> (Folder, Connection) {
     let folder = Folder::new();
+    let writer = tables_in(&folder);
+    (folder, writer)
+}
+
+/// Makes the tables of a small PocketBase.
+pub(super) fn tables_in(folder: &Folder) -> Connection {
     let writer = database(&folder.path("data.db"));
     for sql in [
         "PRAGMA journal_mode = WAL",
@@ -37,11 +43,11 @@ fn application() -> (Folder, Connection) {
     ] {
         writer.exec(sql).expect(sql);
     }
-    (folder, writer)
+    writer
 }
 
 /// Writes a file and its side-car in PocketBase's order.
-fn upload(root: &Path, path: &str) {
+pub(super) fn upload(root: &Path, path: &str) {
     let file = root.join("storage").join(path);
     std::fs::create_dir_all(file.parent().expect("a parent")).expect("a folder");
     std::fs::write(format!("{}.attrs", file.display()), b"{}").expect("written");
@@ -51,14 +57,14 @@ fn upload(root: &Path, path: &str) {
 }
 
 /// Removes a file in PocketBase's order.
-fn remove(root: &Path, path: &str) {
+pub(super) fn remove(root: &Path, path: &str) {
     let file = root.join("storage").join(path);
     std::fs::remove_file(&file).expect("removed");
     std::fs::remove_file(format!("{}.attrs", file.display())).expect("removed");
 }
 
 /// Every file that the archived database names is there, whole, with its side-car; how many.
-fn check(archive: &Archive) -> usize {
+pub(super) fn check(archive: &Archive) -> usize {
     let folder = Folder::new();
     folder.write("data.db", &archive["data.db"]);
     let data = database(&folder.path("data.db"));

@@ -1,15 +1,19 @@
 //! Snapshots of a database while it is written to: whole, of one moment, in nobody's way.
 
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::support::{Folder, Python, SUM, StopOnDrop, bank, check_alone, database, transfer};
+use super::support::{
+    Folder, Python, SUM, StopOnDrop, bank, check_alone, check_sum_alone, database, read, transfer,
+};
+use crate::backup::Items;
 
 #[test]
-fn two_hundred_snapshots_under_a_writer_are_whole_and_of_one_moment() {
+fn a_thousand_snapshots_under_a_writer_are_whole_and_of_one_moment() {
     let folder = Folder::new();
     let writer = bank(&folder.path("data.db"), 1_024);
     let stop = AtomicBool::new(false);
@@ -31,13 +35,13 @@ fn two_hundred_snapshots_under_a_writer_are_whole_and_of_one_moment() {
             round
         });
         let _end = StopOnDrop(stop);
-        for _ in 0..200 {
+        for _ in 0..1_000 {
             check_alone(&folder.archive()["data.db"]);
         }
         stop.store(true, Ordering::Relaxed);
         writing.join().expect("the writer went on")
     });
-    assert!(commits > 50, "only {commits} commits beside 200 snapshots");
+    assert!(commits > 50, "only {commits} commits beside 1,000 snapshots");
 }
 
 /// Commits without pause; dies when a commit has to wait for a lock for a quarter of a second.
@@ -118,18 +122,35 @@ fn the_owner_keeps_its_locks_and_a_passer_by_harms_nothing() {
     let assert_locked = |pid| assert_locked(pid, [&path, &shared_memory]);
     assert_locked(owner.pid());
     assert_locked(std::process::id());
+    let pass_by = |sum: i64| {
+        let mut passer_by = Python::start(PYTHON_PASSER_BY).expect("python3 is there");
+        assert_eq!(passer_by.ask(&path.display().to_string()), sum.to_string());
+        passer_by.end();
+        assert!(folder.path("data.db-wal").exists(), "the live log was removed");
+    };
     for _ in 0..3 {
-        folder.archive();
+        let mut snapshot = folder.snapshot().expect("a snapshot");
+        let item = snapshot.next().expect("an item").expect("data.db");
+        let mut content = item.content.open().expect("opened").expect("there");
+        let mut bytes = vec![0; 5_000];
+        content.read_exact(&mut bytes).expect("the first pages");
+        // In the middle of the backup.
+        assert_locked(owner.pid());
+        assert_locked(std::process::id());
+        pass_by(SUM + 5);
+        owner.ask("UPDATE account SET note = 'in between' WHERE id = 2 RETURNING 1");
+        content.read_to_end(&mut bytes).expect("the rest");
+        check_sum_alone(&bytes, SUM + 5);
+        assert!(read(&mut snapshot).is_empty(), "nothing else was there");
+        drop((content, snapshot));
+        // And after it.
         assert_locked(owner.pid());
         assert_locked(std::process::id());
     }
     drop(ours);
     assert_locked(owner.pid());
 
-    let mut passer_by = Python::start(PYTHON_PASSER_BY).expect("python3 is there");
-    assert_eq!(passer_by.ask(&path.display().to_string()), (SUM + 5).to_string());
-    passer_by.end();
-    assert!(folder.path("data.db-wal").exists(), "the live log was removed");
+    pass_by(SUM + 5);
     owner.ask("UPDATE account SET balance = balance - 5 WHERE id = 1 RETURNING 1");
     check_alone(&folder.archive()["data.db"]);
     owner.end();

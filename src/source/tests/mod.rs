@@ -1,6 +1,7 @@
 //! Snapshots of folders that others write to while they are taken.
 
 mod agree;
+mod chance;
 mod checked;
 mod files;
 mod live;

@@ -26,6 +26,12 @@ impl Folder {
         Self(tempfile::tempdir().expect("a folder"))
     }
 
+    /// In memory where that is possible, for tests that make very many files.
+    pub(super) fn in_memory() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self(folder.expect("a folder"))
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
@@ -121,11 +127,16 @@ pub(super) fn transfer(bank: &Connection, round: i64) {
 
 /// Checks a database file that stands alone: whole, writable, and the sum is right.
 pub(super) fn check_alone(bytes: &[u8]) {
+    check_sum_alone(bytes, SUM);
+}
+
+/// As [`check_alone`], with this sum.
+pub(super) fn check_sum_alone(bytes: &[u8], sum: i64) {
     let folder = Folder::new();
     folder.write("alone.db", bytes);
     let alone = database(&folder.path("alone.db"));
     assert_eq!(alone.text("PRAGMA integrity_check").expect("checked"), "ok");
-    assert_eq!(alone.integer("SELECT sum(balance) FROM account").expect("summed"), SUM);
+    assert_eq!(alone.integer("SELECT sum(balance) FROM account").expect("summed"), sum);
     alone.exec("UPDATE account SET balance = balance").expect("writable");
 }
 
