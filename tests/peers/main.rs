@@ -2,6 +2,7 @@
 //!
 //! `scripts` runs the SDKs that people use (npm and PyPI) through the whole life of a backup.
 //! `pocketbase` puts an unchanged PocketBase and our server on the same folders and archives.
+//! `trees` gives our archives to everything that reads zips.
 //! `raw` sends, byte for byte, what the SDKs send that cannot be run here.
 //!
 //! What a test needs is fetched by the ordinary clients (`npm`, `pip`, `go`) into the target
@@ -18,4 +19,5 @@ mod raw;
 mod scripts;
 mod server;
 mod tools;
+mod trees;
 mod world;

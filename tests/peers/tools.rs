@@ -69,6 +69,33 @@ pub(crate) fn pocketbase(version: Version) -> Option<PathBuf> {
     Some(home.path.join("pocketbase"))
 }
 
+/// The command of the program that reads archives with Go's standard library.
+pub(crate) fn go_trees() -> Option<Vec<PathBuf>> {
+    let home = Home::open("trees");
+    present("go", "version")?;
+    home.copy_sources("trees");
+    home.install(&["trees.go"], "trees", || {
+        Command::new("go")
+            .args(["build", "-o", "trees", "trees.go"])
+            .envs([("GOTOOLCHAIN", "local"), ("CGO_ENABLED", "0"), ("GOWORK", "off")])
+            .current_dir(&home.path)
+            .output()
+    })?;
+    Some(vec![home.path.join("trees")])
+}
+
+/// The command of the program that reads archives with Python's standard library.
+pub(crate) fn python_trees() -> Option<Vec<PathBuf>> {
+    present("python3", "--version")?;
+    Some(vec!["python3".into(), "-B".into(), Path::new(SOURCES).join("trees/trees.py")])
+}
+
+/// A tool of the system, if it answers.
+pub(crate) fn installed(tool: &'static str, question: &str) -> Option<Vec<PathBuf>> {
+    present(tool, question)?;
+    Some(vec![tool.into()])
+}
+
 /// Says it where it is seen: the test harness hides what passing tests print.
 pub(crate) fn skipped(why: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();

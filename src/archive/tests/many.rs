@@ -9,20 +9,20 @@ use crate::control::Control;
 use crate::error::Result;
 
 #[test]
-fn seventy_thousand_entries_need_zip64_and_get_it() {
+fn a_hundred_and_twenty_thousand_entries_need_zip64_and_get_it() {
     let given = |n: u32| Given::new(format!("storage/{}/{n}", n % 100), n.to_le_bytes().to_vec());
-    let (bytes, summary) = archived((0..70_000).map(given).collect());
-    assert_eq!(summary.entries, 70_000);
+    let (bytes, summary) = archived((0..120_000).map(given).collect());
+    assert_eq!(summary.entries, 120_000);
     let reader = opened(&bytes, &Limits::default()).expect("opened");
-    assert_eq!(reader.entries().len(), 70_000);
+    assert_eq!(reader.entries().len(), 120_000);
     reader.verify(None, &Control::default()).expect("verified");
-    assert_eq!(reader.entries()[69_999].name(), b"storage/99/69999");
+    assert_eq!(reader.entries()[119_999].name(), b"storage/99/119999");
     // The zip64 record is there, and is not where it is not needed.
     assert!(bytes[bytes.len() - 98..].starts_with(b"PK\x06\x06"));
     let (few, _) = archived((0..10).map(given).collect());
     assert!(!few.windows(4).any(|bytes| bytes == b"PK\x06\x06"));
     let mut other = zip::ZipArchive::new(io::Cursor::new(bytes)).expect("opened by the zip crate");
-    assert_eq!(other.len(), 70_000);
+    assert_eq!(other.len(), 120_000);
     let mut data = Vec::new();
     other.by_index(65_536).expect("there").read_to_end(&mut data).expect("read");
     assert_eq!(data, 65_536u32.to_le_bytes());
