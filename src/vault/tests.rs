@@ -16,7 +16,7 @@ use crate::data_dir::DataDir;
 use crate::error::{Kind, Result};
 use crate::source::{Access, PocketBaseFolder};
 use crate::storage::LocalStorage;
-use crate::vault::{Method, Parts, State, Vault};
+use crate::vault::{Jobs, Method, Parts, State, Vault};
 
 /// A vault on a new `pb_data` in a temporary folder.
 struct Ground {
