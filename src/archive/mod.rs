@@ -39,6 +39,7 @@ mod reuse;
 mod sniff;
 mod stored;
 mod tail;
+mod tiny;
 mod worker;
 mod write;
 

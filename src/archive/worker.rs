@@ -16,11 +16,15 @@ use crate::archive::pipeline::{
 };
 use crate::archive::reuse::Fresh;
 use crate::archive::sniff;
+use crate::archive::tiny::{self, TINY_BYTES_MAX};
 use crate::backup::{Entry, Item};
 use crate::error::{Context, Error, Result};
 
 /// A finished part is sent on once it has this many bytes.
 const PART_BYTES: usize = 512 << 10;
+
+/// Up to this level a tenth of a tiny entry's size is given for most of its time.
+const TINY_LEVEL_MAX: u32 = 3;
 
 /// One worker with its own compressor and buffer.
 pub(super) struct Worker<'a> {
@@ -116,6 +120,11 @@ impl<'a> Worker<'a> {
         let mut fresh = self.shared.take(print, read, out);
         if fresh.is_some() {
             begin.method = DEFLATE;
+        } else if read <= TINY_BYTES_MAX && self.shared.level <= TINY_LEVEL_MAX {
+            tiny::deflate(data, out);
+            if sniff::is_worth_it(read, out.len() - from) {
+                begin.method = DEFLATE;
+            }
         } else if !data.is_empty() && !sniff::is_packed(data, true, &mut self.deflater)? {
             self.deflater.block(&[], data, true, out)?;
             if sniff::is_worth_it(read, out.len() - from) {
