@@ -1,12 +1,13 @@
-//! The composition root: the only place that names the concrete parts and joins them.
+//! The composition root: the only place that names the concrete parts and joins them. [`start`]
+//! brings it up, [`run`] serves with it.
 
-use std::net::TcpListener;
+pub mod run;
+pub mod start;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -23,8 +24,7 @@ use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Context, Error, Kind, Result};
 use crate::http::cors::Origins;
-use crate::http::server;
-use crate::http::services::{Services, storage_of};
+use crate::http::services::{Behind, Services, storage_of};
 use crate::settings::Encryption;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
@@ -32,15 +32,13 @@ use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
 use crate::vault::mailer::Mailer;
-use crate::vault::schedule::Scheduler;
+use crate::vault::schedule::{Duty, Scheduler};
 use crate::vault::{Jobs, Parts, Vault};
 
 /// Address of the superuser that is made when there is none.
 const FIRST_EMAIL: &str = "admin@example.com";
 /// How long the databases may take to close.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(15);
-/// How long accepted connections get to reach a worker before the server stops.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// A built application, ready to serve.
 #[derive(Debug)]
@@ -58,35 +56,35 @@ pub struct FirstSuperuser {
     pub password: String,
 }
 
-/// Why serving ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Somebody asked for it.
-    Stopped,
-    /// A restore is staged: replace the process.
-    Restart,
-}
-
 impl App {
     /// Opens the folder and joins everything. A folder without databases gets them, and a
-    /// folder without a superuser gets one; beside another process nothing is changed.
+    /// folder without a superuser gets one; beside another process nothing is changed, and the
+    /// databases of a `program` behind us are only read.
     ///
     /// # Errors
     /// The folder cannot be made, opened or read; the settings need a key that is not there.
-    pub async fn build(config: &Config, clock: Clock, runtime: Handle) -> Result<Self> {
+    pub async fn build(
+        config: &Config,
+        clock: Clock,
+        runtime: Handle,
+        program: Option<Behind>,
+    ) -> Result<Self> {
         // One provider for every TLS client of the process; a second installation is refused.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let data = config.data.clone();
-        let access = if config.beside { Access::ReadOnly } else { Access::ReadWrite };
-        if access == Access::ReadWrite {
-            if !data.data_db().exists() {
-                bootstrap::create(data.root(), &clock).await?;
-                tracing::info!(folder = %data.root().display(), "created a new pb_data");
-            }
+        let access = match config.beside || program.is_some() {
+            true => Access::ReadOnly,
+            false => Access::ReadWrite,
+        };
+        if access == Access::ReadWrite && !data.data_db().exists() {
+            bootstrap::create(data.root(), &clock).await?;
+            tracing::info!(folder = %data.root().display(), "created a new pb_data");
+        }
+        if !config.beside {
             sweep(&data)?;
         }
         let database = Database::open(data.root(), access)?;
-        match Self::join(config, clock, runtime, database.clone()).await {
+        match Self::join(config, clock, runtime, database.clone(), program).await {
             Ok(app) => Ok(app),
             Err(error) => {
                 // Data that does not open may have to be moved: nobody may have it open then.
@@ -101,11 +99,12 @@ impl App {
         clock: Clock,
         runtime: Handle,
         database: Database,
+        program: Option<Behind>,
     ) -> Result<Self> {
         let data = config.data.clone();
-        let (variable, key) = config.encryption.clone();
-        let encryption = Encryption::new(variable, key);
-        let settings = Arc::new(Store::new(database.clone(), encryption, clock.clone()));
+        let settings = Store::new(database.clone(), encryption_of(config), clock.clone());
+        let keeper = program.as_ref().map(|program| program.keeper.clone());
+        let settings = Arc::new(settings.with_keeper(keeper));
         let current = settings.current().await?;
         let superusers = Superusers::new(database.clone(), clock.clone());
         let state = open_state(&data, &clock).await?;
@@ -130,7 +129,12 @@ impl App {
             mailer.clone(),
             limits.clone(),
             clock.clone(),
-        );
+        )
+        .with_duty(match (program.is_some(), database.access()) {
+            (true, _) => Duty::Backups,
+            (false, Access::ReadWrite) => Duty::All,
+            (false, Access::ReadOnly) => Duty::Nothing,
+        });
         // Last: its password is shown once, and only if everything else went well.
         let first = first_superuser(&database, &superusers).await?;
         let services = Arc::new(Services {
@@ -149,6 +153,7 @@ impl App {
             origins: Origins::new(&config.origins),
             stopping: watch::Sender::new(false),
             host: config.http.ip().to_string(),
+            program,
         });
         Ok(Self { services, first })
     }
@@ -156,50 +161,6 @@ impl App {
     /// The superuser that had to be made.
     pub fn first_superuser(&self) -> Option<&FirstSuperuser> {
         self.first.as_ref()
-    }
-
-    /// Serves until a signal or a restore ends it, then closes the databases. Requests in
-    /// flight are finished; with a restart ahead the listener goes on queueing new ones.
-    ///
-    /// # Errors
-    /// The listener cannot be served, or the server breaks.
-    pub async fn serve(self, listener: TcpListener) -> Result<Ended> {
-        let (server, handle) = server::start(listener, self.services.clone())?;
-        let scheduler = tokio::spawn(self.services.scheduler.clone().run());
-        let mut restart = self.services.vault.restart_wanted();
-        let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-        let mut serving = tokio::spawn(server);
-        let ended = tokio::select! {
-            _ = terminate.recv() => Ended::Stopped,
-            _ = interrupt.recv() => Ended::Stopped,
-            _ = restart.wait_for(|wanted| *wanted) => Ended::Restart,
-            served = &mut serving => {
-                self.close().await;
-                served.context("the server's task stopped")?.context("the server broke")?;
-                return Err(Error::internal("the server ended by itself"));
-            }
-        };
-        tracing::info!(?ended, "stopping");
-        scheduler.abort();
-        self.services.stopping.send_replace(true);
-        if ended == Ended::Restart {
-            handle.pause().await;
-            tokio::time::sleep(PAUSE).await;
-        } else {
-            // Clients that wait for their jobs hear of their end before the server goes.
-            self.finish_jobs().await;
-        }
-        handle.stop(true).await;
-        // The process is replaced or ends now: what the server says is only worth a line.
-        if let Err(error) = serving.await.unwrap_or(Ok(())) {
-            tracing::error!(%error, "the server broke while it stopped");
-        }
-        let stopped =
-            terminate.recv().now_or_never().is_some() || interrupt.recv().now_or_never().is_some();
-        self.close().await;
-        // Told to stop while it was restarting: the next start swaps the restored data in.
-        Ok(if stopped { Ended::Stopped } else { ended })
     }
 
     /// A job that runs when the server is stopped is told to stop, and leaves nothing.
@@ -263,6 +224,12 @@ async fn open_state(data: &DataDir, clock: &Clock) -> Result<StateDb> {
             StateDb::in_memory().await
         }
     }
+}
+
+/// The key of encrypted settings.
+fn encryption_of(config: &Config) -> Encryption {
+    let (variable, key) = config.encryption.clone();
+    Encryption::new(variable, key)
 }
 
 /// Removes what a crash left half done.

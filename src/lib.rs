@@ -9,7 +9,7 @@
 //! | L0 words | [`error`] [`backup`] [`control`] [`data_dir`] [`config`] [`cron`] [`clock`] [`failpoint`] [`fsx`] [`folder_lock`] [`database`] [`occupants`] [`state`] [`telemetry`] |
 //! | L1 adapters | [`source`] [`archive`] [`storage`] [`auth`] [`settings`] [`notify`] |
 //! | L2 restore | [`restore`] |
-//! | L3 vault | [`vault`] |
+//! | L3 vault | [`vault`] [`front`] |
 //! | L4 http | [`http`] |
 //! | L5 composition | [`app`] [`cli`], and `main.rs` |
 
@@ -37,6 +37,7 @@ pub mod storage;
 
 pub mod restore;
 
+pub mod front;
 pub mod vault;
 
 pub mod http;

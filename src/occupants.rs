@@ -28,6 +28,15 @@ pub fn other_processes(data: &DataDir) -> Vec<u32> {
         .collect()
 }
 
+/// Whether a process belongs to the process group `group`.
+pub fn is_in_group(pid: u32, group: Option<u32>) -> bool {
+    let of = |pid: u32| rustix::process::Pid::from_raw(pid.cast_signed());
+    match (of(pid), group.and_then(of)) {
+        (Some(pid), Some(group)) => rustix::process::getpgid(Some(pid)) == Ok(group),
+        _ => false,
+    }
+}
+
 /// [`other_processes`] that do not go within `patience`: a copying tool or a shell does,
 /// a server does not.
 pub fn lasting_processes(data: &DataDir, patience: Duration) -> Vec<u32> {

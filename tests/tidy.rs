@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
         siblings_meet: false,
     },
     Layer { name: "L2 restore", modules: &["restore"], siblings_meet: false },
-    Layer { name: "L3 vault", modules: &["vault"], siblings_meet: false },
+    Layer { name: "L3 vault", modules: &["vault", "front"], siblings_meet: false },
     Layer { name: "L4 http", modules: &["http"], siblings_meet: false },
     Layer { name: "L5 composition", modules: &["app", "cli", "main"], siblings_meet: true },
 ];

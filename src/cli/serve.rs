@@ -4,12 +4,16 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use crate::app::{App, Ended, FirstSuperuser};
+use crate::app::FirstSuperuser;
+use crate::app::run::{Ended, Serving, Signals};
+use crate::app::start::Start;
 use crate::clock::Clock;
 use crate::config::{Config, ServeOptions};
 use crate::data_dir::DataDir;
 use crate::error::{Context, Error, Kind, Result};
 use crate::folder_lock::FolderLock;
+use crate::front::{Program, Supervisor};
+use crate::http::door::Door;
 use crate::occupants;
 use crate::restore::{self, Recovery, Restart};
 
@@ -17,6 +21,8 @@ use crate::restore::{self, Recovery, Restart};
 const BACKLOG: i32 = 4096;
 /// How long a tool that copies the databases, or a shell, may have them open at the start.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the program of a pocketvault that was killed may take to end.
+const PROGRAM_PATIENCE: Duration = Duration::from_secs(10);
 /// What to do about a restore that cannot go on.
 const STOP_OTHERS: &str = "stop PocketBase and whatever else uses the folder, then start \
     pocketvault without --beside: it finishes the restore or takes it back";
@@ -28,7 +34,10 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let mut config = Config::serve(options)?;
     // Held until the process ends, before anything of the folder is looked at.
     let _lock = FolderLock::take(&config.data, config.beside)?;
-    config.beside = config.beside || occupied(&config.data)?;
+    match config.supervise {
+        Some(_) => require_free(&config.data)?,
+        None => config.beside = config.beside || occupied(&config.data)?,
+    }
     let clock = Clock::system();
     let listener = listener(config.http)?;
     let recovery = match config.beside {
@@ -45,7 +54,7 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let ended = runtime.block_on(serve(&config, &clock, &listener, recovery))?;
+    let ended = runtime.block_on(serve(&config, &clock, &listener, recovery, &restart))?;
     match ended {
         Ended::Stopped => Ok(()),
         Ended::Restart => {
@@ -86,58 +95,51 @@ async fn serve(
     clock: &Clock,
     listener: &TcpListener,
     recovery: Recovery,
+    restart: &Restart,
 ) -> Result<Ended> {
-    let app = opened(config, clock, recovery).await?;
+    let mut signals = Signals::follow()?;
     let address = listener.local_addr().context("cannot tell the address")?;
-    greet(config, address, app.first_superuser())?;
+    let door = Door::new(config.request_wait);
+    let leaving = door.leaving();
+    // Before the data is open: whoever comes waits for an answer, and gets one.
     let served = listener.try_clone().context("cannot share the listener")?;
-    app.serve(served).await
+    let serving = Serving::start(served, door)?;
+    let supervisor = supervisor(config, address)?;
+    let supervisor = supervisor.as_ref();
+    let start = Start { config, clock, supervisor, leaving };
+    let app = tokio::select! {
+        app = start.after(recovery) => app?,
+        () = signals.stop() => {
+            tracing::info!("told to stop before the start was over");
+            if let Some(supervisor) = supervisor {
+                supervisor.stop().await;
+            }
+            serving.stop().await;
+            return Ok(Ended::Stopped);
+        }
+    };
+    greet(config, address, app.first_superuser())?;
+    serving.run(app, supervisor, signals, restart).await
 }
 
-/// Builds the application; data that was just swapped in is proven by that, or rolled back.
-async fn opened(config: &Config, clock: &Clock, recovery: Recovery) -> Result<App> {
-    let runtime = tokio::runtime::Handle::current();
-    let build = || App::build(config, clock.clone(), runtime.clone());
-    match recovery {
-        Recovery::Nothing { swept } => {
-            if swept > 0 {
-                tracing::info!(swept, "removed what abandoned restores left");
-            }
-            let app = build().await?;
-            app.settle(None).await;
-            Ok(app)
-        }
-        Recovery::RolledBack { subject, reason } => {
-            tracing::error!(key = subject.key, reason, "a restore was rolled back");
-            let app = build().await?;
-            app.settle(Some((&subject.id, Err(rolled_back())))).await;
-            Ok(app)
-        }
-        Recovery::Swapped { subject, attempt } => {
-            tracing::info!(key = subject.key, attempt, "restored data is in place");
-            match checked(build().await).await {
-                Ok(app) => {
-                    restore::prove(&config.data, clock)?;
-                    tracing::info!(key = subject.key, "the restore is proven");
-                    app.settle(Some((&subject.id, Ok(())))).await;
-                    Ok(app)
-                }
-                Err(error) => {
-                    tracing::error!(error = error.full(), "the restored data cannot be used");
-                    restore::roll_back(&config.data, &error.full(), clock)?;
-                    let app = build().await?;
-                    app.settle(Some((&subject.id, Err(rolled_back())))).await;
-                    Ok(app)
-                }
-            }
-        }
+/// Who runs the program that we were given.
+fn supervisor(config: &Config, address: SocketAddr) -> Result<Option<Supervisor>> {
+    let Some(supervise) = config.supervise.clone() else { return Ok(None) };
+    let data = config.data.root().to_owned();
+    let program = Program { supervise, data, public: format!("http://{address}") };
+    Supervisor::new(program, &tokio::runtime::Handle::current()).map(Some)
+}
+
+/// Two programs on one folder destroy it.
+fn require_free(data: &DataDir) -> Result<()> {
+    let others = occupants::lasting_processes(data, PROGRAM_PATIENCE);
+    if others.is_empty() {
+        return Ok(());
     }
-}
-
-/// What the record of a restore says whose data could not be used.
-fn rolled_back() -> Error {
-    Error::new(Kind::Corrupt, "The restored data could not be used; the data of before is back.")
-        .hint("the log of the start says why")
+    let folder = data.root().display();
+    let message = format!("the processes {others:?} have the databases in {folder} open");
+    Err(Error::new(Kind::InUse, message)
+        .hint("stop them: pocketvault starts the program itself, and it must be the only one"))
 }
 
 /// Takes as many open files as the system allows us: a backup holds new uploads open until it
@@ -148,18 +150,6 @@ fn raise_file_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of open files stays as it is");
-    }
-}
-
-/// An application whose data lets somebody log in; closed otherwise.
-async fn checked(built: Result<App>) -> Result<App> {
-    let app = built?;
-    match app.check_login().await {
-        Ok(()) => Ok(app),
-        Err(error) => {
-            app.close().await;
-            Err(error)
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
 mod archive;
+pub mod supervise;
 
 use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
@@ -12,6 +13,7 @@ use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
 use crate::config::archive::ArchiveTable;
+use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
 use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
 
@@ -78,6 +80,9 @@ pub struct ServeOptions {
     /// How archives are written.
     #[command(flatten, next_help_heading = "Archives")]
     pub archive: ArchiveOptions,
+    /// Options about the program behind us.
+    #[command(flatten, next_help_heading = "A program behind us")]
+    pub supervise: SuperviseOptions,
 }
 
 /// The file's form of the same options.
@@ -94,6 +99,8 @@ struct FileOptions {
     beside: Option<bool>,
     #[serde(default)]
     archive: ArchiveTable,
+    #[serde(default)]
+    supervise: SuperviseFile,
 }
 
 /// The options, resolved.
@@ -115,6 +122,11 @@ pub struct Config {
     pub login_throttle: bool,
     /// How archives are written.
     pub archive: Archive,
+    /// The program that owns the folder and that we run behind us.
+    pub supervise: Option<Supervise>,
+    /// How long a request waits while nobody can answer it: during a restart, or while the
+    /// program behind us is down.
+    pub request_wait: Duration,
 }
 
 impl Config {
@@ -128,25 +140,53 @@ impl Config {
     }
 
     fn resolve(options: &ServeOptions, file: FileOptions) -> Result<Self> {
-        let folder = &options.folder;
-        let data = data_dir(folder, file.dir, file.state)?;
+        let mut folder = options.folder.clone();
+        let mut supervise = Supervise::resolve(&options.supervise, &file.supervise)?;
+        if let Some(program) = &supervise {
+            let paths = |path: Option<PathBuf>| path.map(|path| absolute(&path)).transpose();
+            let ours = paths(folder.dir.take().or(file.dir.clone()))?;
+            folder.dir = agree("dir", ours, paths(program.dir.clone())?)?;
+            let ours = folder.encryption_env.take().or(file.encryption_env.clone());
+            folder.encryption_env = agree("encryptionEnv", ours, program.encryption_env.clone())?;
+        }
+        let data = data_dir(&folder, file.dir, file.state)?;
         let http = options.http.clone().or(file.http).unwrap_or_else(|| HTTP_DEFAULT.to_owned());
         let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
         let key = std::env::var(&variable).unwrap_or_default();
+        let origins = options.origins.clone().or(file.origins);
+        if let Some(program) = &mut supervise {
+            if !variable.is_empty() {
+                program.give("encryptionEnv", &variable);
+            }
+            if let Some(origins) = &origins {
+                program.give("origins", &origins.join(","));
+            }
+        }
+        let beside = options.beside || file.beside.unwrap_or(false);
+        if beside && supervise.is_some() {
+            return Err(Error::new(
+                Kind::Invalid(Vec::new()),
+                "--beside is for a PocketBase that somebody else runs, and a program was given",
+            ));
+        }
+        let http = address(&http)?;
+        if supervise.as_ref().is_some_and(|program| program.http == Some(http)) {
+            let message = format!("the program's --http is {http}, which is pocketvault's own");
+            return Err(Error::new(Kind::Invalid(Vec::new()), message)
+                .hint("leave the program's --http out: it gets a private port"));
+        }
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         Ok(Self {
             data,
             encryption: (variable, key),
-            http: address(&http)?,
-            origins: options
-                .origins
-                .clone()
-                .or(file.origins)
-                .unwrap_or_else(|| vec![ORIGINS_DEFAULT.to_owned()]),
+            http,
+            origins: origins.unwrap_or_else(|| vec![ORIGINS_DEFAULT.to_owned()]),
             create_wait: Duration::from_secs(wait_s),
-            beside: options.beside || file.beside.unwrap_or(false),
+            beside,
             login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
             archive: Archive::resolve(&options.archive, &file.archive)?,
+            request_wait: request_wait(&options.supervise, &file.supervise),
+            supervise,
         })
     }
 }

@@ -19,6 +19,7 @@ use actix_service::{Service, ServiceFactory, fn_factory, forward_ready};
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::http::refusals::{Refusal, start_of_refusals};
@@ -89,6 +90,26 @@ where
 /// The library's end of a connection.
 pub struct Gate(Rc<RefCell<Line>>);
 
+impl Gate {
+    /// Tells when the client has gone.
+    pub fn departure(&self) -> Departure {
+        Departure(self.0.borrow().gone.subscribe())
+    }
+}
+
+/// Tells when a client has closed its side of a connection. The library does not: what it
+/// still has to say might be read.
+#[derive(Debug, Clone)]
+pub struct Departure(watch::Receiver<bool>);
+
+impl Departure {
+    /// Returns when the client has closed its side, or the connection is over.
+    pub async fn wait(mut self) {
+        // An error means that the connection is no more.
+        let _ = self.0.wait_for(|gone| *gone).await;
+    }
+}
+
 struct Line<T = TcpStream> {
     socket: T,
     /// What came first since the last answer.
@@ -98,16 +119,21 @@ struct Line<T = TcpStream> {
     held: Vec<u8>,
     /// Whether `held` was flushed once. The library does that once before it ends.
     flushed: bool,
+    gone: watch::Sender<bool>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
     fn new(socket: T) -> Self {
-        Self { socket, seen: Vec::new(), answered: false, held: Vec::new(), flushed: false }
+        let gone = watch::Sender::new(false);
+        Self { socket, seen: Vec::new(), answered: false, held: Vec::new(), flushed: false, gone }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        if buf.filled().len() == before && buf.remaining() > 0 {
+            self.gone.send_replace(true);
+        }
         if std::mem::take(&mut self.answered) {
             self.seen.clear();
         }

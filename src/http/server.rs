@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_http::HttpService;
+use actix_http::{ConnectionType, HttpService};
 use actix_service::{IntoServiceFactory, ServiceFactoryExt, map_config};
 use actix_web::dev::{AppConfig, Server, ServerHandle};
 use actix_web::http::StatusCode;
@@ -17,13 +17,15 @@ use crate::auth::record::Identity;
 use crate::error::{Context, Error, Kind, Result};
 use crate::http::body::BODY_BYTES_MAX;
 use crate::http::call::{self, Call};
+use crate::http::connection::Gate;
+use crate::http::door::{self, Door};
 use crate::http::faces;
 use crate::http::fault::ApiError;
 use crate::http::routes::Route;
 use crate::http::services::Services;
-use crate::http::{cleanup, connection, cors, json};
-use crate::settings::addresses;
-use crate::settings::limits;
+use crate::http::{cleanup, connection, cors, forward, json};
+use crate::settings::addresses::{self, Address};
+use crate::settings::{Settings, limits};
 
 /// How long a client may take for the head of its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,16 +51,16 @@ const SECURITY_HEADERS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// The listener cannot be used.
-pub fn start(listener: TcpListener, services: Arc<Services>) -> Result<(Server, ServerHandle)> {
+pub fn start(listener: TcpListener, door: &Arc<Door>) -> Result<(Server, ServerHandle)> {
     let workers = std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX);
-    let services = web::Data::from(services);
+    let door = web::Data::from(door.clone());
     let address = listener.local_addr().context("cannot serve on the listener")?;
     let builder = Server::build();
     let stopping = builder.graceful_shutdown_signal();
     // As `actix_web::HttpServer` does it, but for the connections, which are ours.
     let serve = move || {
         let stopping = stopping.clone();
-        let app = App::new().app_data(services.clone()).default_service(web::to(handle));
+        let app = App::new().app_data(door.clone()).default_service(web::to(handle));
         let app = app.into_factory().map_err(|error| error.error_response());
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -68,6 +70,7 @@ pub fn start(listener: TcpListener, services: Arc<Services>) -> Result<(Server, 
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEAD_TIMEOUT)
             .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .on_connect_ext(|gate: &Gate, data| drop(data.insert(gate.departure())))
             .local_addr(address);
         connection::worded(http.h1(map_config(app, |()| AppConfig::default())))
     };
@@ -85,22 +88,46 @@ pub fn start(listener: TcpListener, services: Arc<Services>) -> Result<(Server, 
 async fn handle(
     request: HttpRequest,
     payload: web::Payload,
-    services: web::Data<Services>,
+    door: web::Data<Door>,
+) -> HttpResponse {
+    let mut response = match door.enter().await {
+        Some(services) => attended(&request, payload, services).await,
+        None => door::try_later(&request),
+    };
+    if door.is_leaving() && !forward::is_tunnel(&response) {
+        response.head_mut().set_connection_type(ConnectionType::Close);
+    }
+    canonical(response)
+}
+
+async fn attended(
+    request: &HttpRequest,
+    payload: web::Payload,
+    services: Arc<Services>,
 ) -> HttpResponse {
     let (method, headers) = (request.method().clone(), request.headers().clone());
-    let verdict = cleanup::judge(&method, request.uri(), &headers, &services.host);
-    if let Some(response) = cleanup::answer(&verdict, &method) {
-        return canonical(response);
-    }
+    let passed = services.program.as_ref().filter(|_| !Route::is_ours(&method, request.path()));
     let origins = cors::decide(&services.origins, &method, &headers);
-    let mut response = match origins.answered {
-        true => json::respond_empty(StatusCode::NO_CONTENT),
-        false => answer(request, payload, services.into_inner()).await,
+    let mut response = if let Some(program) = passed {
+        let payload = payload.into_inner();
+        match forward::forward(request, payload, &services, &program.front).await {
+            Ok(response) => return response,
+            Err(response) => response,
+        }
+    } else {
+        let verdict = cleanup::judge(&method, request.uri(), &headers, &services.host);
+        if let Some(response) = cleanup::answer(&verdict, &method) {
+            return response;
+        }
+        match origins.answered {
+            true => json::respond_empty(StatusCode::NO_CONTENT),
+            false => answer(request.clone(), payload, services).await,
+        }
     };
     for (name, value) in origins.headers {
         response.headers_mut().append(name, value);
     }
-    canonical(response)
+    response
 }
 
 /// Header names as Go writes them.
@@ -140,9 +167,7 @@ async fn arrive(
     let settings = services.settings.current().await?;
     services.follow(&settings);
     let caller = caller(&request, &services).await?;
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let trusted = &settings.values().trusted_proxy;
-    let address = addresses::real_ip(trusted, peer, |name| call::values_of(&request, name));
+    let address = address_of(&request, &settings);
     let real_ip = address.expanded();
     let payload = payload.into_inner();
     let call = Call { request, payload, services, settings, caller, address, real_ip };
@@ -150,6 +175,13 @@ async fn arrive(
     let refused = (superuser && !call.superuser_may_come_from_here())
         .then(|| ApiError::forbidden("You are not allowed to perform this request."));
     Ok((call, refused))
+}
+
+/// Where a request comes from, proxies that the settings trust seen through.
+pub fn address_of(request: &HttpRequest, settings: &Settings) -> Address {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let trusted = &settings.values().trusted_proxy;
+    addresses::real_ip(trusted, peer, |name| call::values_of(request, name))
 }
 
 async fn caller(request: &HttpRequest, services: &Services) -> Result<Option<Identity>, ApiError> {

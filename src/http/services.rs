@@ -10,9 +10,11 @@ use crate::auth::throttle::{Attempt, Throttle};
 use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
+use crate::front::Front;
 use crate::http::cors::Origins;
 use crate::occupants;
 use crate::settings::addresses::Address;
+use crate::settings::held::Keeper;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::settings::{PatchError, S3, Settings};
@@ -55,6 +57,19 @@ pub struct Services {
     pub stopping: watch::Sender<bool>,
     /// The host that we listen on, without its port.
     pub host: String,
+    /// The program behind us that owns the folder, if there is one.
+    pub program: Option<Behind>,
+}
+
+/// A program behind us.
+#[derive(Debug)]
+pub struct Behind {
+    /// The way to it.
+    pub front: Front,
+    /// What of its settings is ours.
+    pub keeper: Arc<Keeper>,
+    /// Held while the settings are changed, which takes two steps here.
+    pub changing: tokio::sync::Mutex<()>,
 }
 
 impl Services {
@@ -105,23 +120,39 @@ impl Services {
         self.vault.use_storage(storage_of(settings, &self.data));
     }
 
+    /// The settings of now, or the last that were read: a program that is just being started
+    /// again may keep its database to itself.
+    pub async fn recent_settings(&self) -> Arc<Settings> {
+        match self.settings.current().await {
+            Ok(settings) => {
+                self.follow(&settings);
+                settings
+            }
+            Err(error) => {
+                tracing::warn!(error = error.full(), "the settings are those of before");
+                self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+            }
+        }
+    }
+
     /// Whether the folder can be restored into: not while another process runs on it.
     ///
     /// # Errors
     /// [`Kind::Unavailable`] with what to do.
     pub fn require_restorable(&self) -> Result<()> {
-        let others = occupants::other_processes(&self.data);
-        if self.database.access() == Access::ReadWrite && others.is_empty() {
+        let group = self.program.as_ref().and_then(|program| program.front.status().pid);
+        let mut others = occupants::other_processes(&self.data);
+        others.retain(|pid| !occupants::is_in_group(*pid, group));
+        let ours = self.database.access() == Access::ReadWrite || self.program.is_some();
+        if ours && others.is_empty() {
             return Ok(());
         }
         tracing::warn!(?others, "a restore was refused: the folder is in use");
         Err(Error::new(
             Kind::Unavailable,
-            match self.database.access() {
-                Access::ReadWrite => {
-                    "Another process runs on this data. Stop it before you restore."
-                }
-                Access::ReadOnly => {
+            match ours {
+                true => "Another process runs on this data. Stop it before you restore.",
+                false => {
                     "This data belongs to another process and is only read here. Stop that \
                      process, and restart pocketvault once it is stopped."
                 }

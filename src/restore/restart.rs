@@ -63,6 +63,21 @@ impl Restart {
         .hint("start the server by hand, then restore again")
     }
 
+    /// Finds out whether the program on the disk runs here at all, before the one that runs is
+    /// given up for it: an upgrade may be half copied, or for another machine.
+    ///
+    /// # Errors
+    /// It cannot be run, or fails.
+    pub async fn try_out(&self) -> Result<()> {
+        let shown = self.program.display();
+        let output = tokio::process::Command::new(&self.program).arg("--version").output().await;
+        let output = output.with_context(|| format!("cannot run {shown}"))?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(Error::internal(format!("{shown} --version: {}", output.status))),
+        }
+    }
+
     fn command(&self, program: &OsStr, listener: Option<&OwnedFd>) -> Command {
         let mut command = Command::new(program);
         let mut arguments = self.arguments.iter();

@@ -236,7 +236,7 @@ fn zero(field: &Field) -> Value {
 
 /// A name as Go compares names: ASCII case, `_` and `-` do not count, and two letters beyond
 /// ASCII fold to ASCII ones.
-fn folded(name: &str) -> String {
+pub(super) fn folded(name: &str) -> String {
     name.chars()
         .filter(|c| !matches!(c, '_' | '-'))
         .map(|c| match c {

@@ -6,6 +6,7 @@
 
 pub mod addresses;
 mod formats;
+pub mod held;
 pub mod limits;
 mod merge;
 mod rules;
@@ -31,6 +32,15 @@ pub use values::{
 pub struct Settings {
     document: Value,
     values: Values,
+}
+
+/// How a patch came.
+#[derive(Debug, Clone, Copy)]
+pub enum Patch<'a> {
+    /// As JSON.
+    Json(&'a Value),
+    /// As form fields.
+    Form(&'a [(String, String)]),
 }
 
 /// Why a patch was refused.
@@ -82,6 +92,11 @@ impl Settings {
         serde_json::to_vec(&self.document).context("cannot write the settings as JSON")
     }
 
+    /// The whole document, with its secrets in clear.
+    pub fn to_json(&self) -> Value {
+        self.document.clone()
+    }
+
     /// What we know of it.
     pub fn values(&self) -> &Values {
         &self.values
@@ -117,6 +132,33 @@ impl Settings {
         let mut document = self.document.clone();
         merge::form(&mut document, fields).map_err(|_| PatchError::Load)?;
         Self::checked(document)
+    }
+
+    /// As [`Settings::patch`] (or with form fields [`Settings::patch_form`]), but with the
+    /// rules that are broken instead of an error: for settings that somebody else judges too.
+    ///
+    /// # Errors
+    /// [`PatchError::Load`].
+    pub fn patched(&self, patch: Patch<'_>) -> Result<(Self, Vec<Violation>), PatchError> {
+        let mut document = self.document.clone();
+        match patch {
+            Patch::Json(patch) => merge::json(&mut document, patch),
+            Patch::Form(fields) => merge::form(&mut document, fields),
+        }
+        .map_err(|_| PatchError::Load)?;
+        let settings = Self::of(document).map_err(|_| PatchError::Load)?;
+        let violations = rules::violations(&settings.values);
+        Ok((settings, violations))
+    }
+
+    /// These settings with `held` laid over them.
+    ///
+    /// # Errors
+    /// None that a document can cause.
+    pub fn with_held(&self, held: &held::Held) -> Result<Self> {
+        let mut document = self.document.clone();
+        held.lay_over(&mut document);
+        Self::of(document)
     }
 
     fn checked(document: Value) -> Result<Self, PatchError> {

@@ -15,6 +15,7 @@ use crate::database::Database;
 use crate::error::{Context, Error, Result};
 
 use super::Settings;
+use super::held::{Held, Keeper};
 use super::seal::Encryption;
 
 /// The folder in `pb_data` where PocketBase processes signal changes to each other.
@@ -28,6 +29,7 @@ pub struct Store {
     database: Database,
     encryption: Encryption,
     clock: Clock,
+    keeper: Option<Arc<Keeper>>,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -35,13 +37,21 @@ pub struct Store {
 #[derive(Debug, Clone)]
 struct Seen {
     row: Option<Vec<u8>>,
+    held: Option<Arc<Held>>,
     settings: Arc<Settings>,
 }
 
 impl Store {
     /// The settings in `database`; `encryption` as PocketBase was started with.
     pub fn new(database: Database, encryption: Encryption, clock: Clock) -> Self {
-        Self { database, encryption, clock, seen: Mutex::new(None) }
+        Self { database, encryption, clock, keeper: None, seen: Mutex::new(None) }
+    }
+
+    /// The same, with what `keeper` holds laid over what is stored.
+    #[must_use]
+    pub fn with_keeper(mut self, keeper: Option<Arc<Keeper>>) -> Self {
+        self.keeper = keeper;
+        self
     }
 
     /// The settings as they are stored now: the same `Arc` as before while nothing changed.
@@ -86,8 +96,8 @@ impl Store {
         insert.bind(now).execute(&mut *write).await.context(FAILED)?;
         write.commit().await.context(FAILED)?;
 
-        let settings = Arc::new(settings);
-        self.remember(Seen { row: Some(row), settings: settings.clone() });
+        let (settings, held) = (Arc::new(settings), self.held());
+        self.remember(Seen { row: Some(row), held, settings: settings.clone() });
         if let Err(error) = signal(self.database.root()).await {
             // The change is stored; a PocketBase that missed it reads it at its next start.
             tracing::warn!(error = error.full(), "a running PocketBase was not told");
@@ -97,16 +107,24 @@ impl Store {
 
     fn interpreted(&self, row: Option<Vec<u8>>) -> Result<Arc<Settings>> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(seen) = seen.filter(|seen| seen.row == row) {
+        let held = self.held();
+        if let Some(seen) = seen.filter(|seen| seen.row == row && seen.held == held) {
             return Ok(seen.settings);
         }
-        let settings = match &row {
+        let mut settings = match &row {
             None => Settings::default(),
             Some(row) => self.parsed(row)?,
         };
+        if let Some(held) = &held {
+            settings = settings.with_held(held)?;
+        }
         let settings = Arc::new(settings);
-        self.remember(Seen { row, settings: settings.clone() });
+        self.remember(Seen { row, held, settings: settings.clone() });
         Ok(settings)
+    }
+
+    fn held(&self) -> Option<Arc<Held>> {
+        self.keeper.as_ref()?.current()
     }
 
     /// JSON in clear is accepted with a key too; the next save encrypts it.

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use crate::auth::directory::Directory;
 use crate::clock::{Clock, pocketbase_time};
 use crate::cron::Schedule;
-use crate::database::{Access, Database};
+use crate::database::Database;
 use crate::error::{Context, Error, Kind, Result};
 use crate::restore;
 use crate::settings::limits::Limiter;
@@ -69,8 +69,18 @@ pub struct Cron {
     pub expression: String,
 }
 
-/// Runs tasks by the clock. On a folder that another PocketBase runs on it lists and runs
-/// none: two schedulers on one folder would both make backups.
+/// Whose the work by the clock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// All of it is ours.
+    All,
+    /// The backups are ours; the program that owns the databases keeps them tidy itself.
+    Backups,
+    /// None: two schedulers on one folder would both make backups.
+    Nothing,
+}
+
+/// Runs tasks by the clock, those that are our duty.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     vault: Arc<Vault>,
@@ -80,6 +90,7 @@ pub struct Scheduler {
     mailer: Mailer,
     limits: Arc<Limiter>,
     clock: Clock,
+    duty: Duty,
     pending: Arc<AtomicBool>,
 }
 
@@ -94,8 +105,15 @@ impl Scheduler {
         limits: Arc<Limiter>,
         clock: Clock,
     ) -> Self {
-        let pending = Arc::default();
-        Self { vault, database, directory, settings, mailer, limits, clock, pending }
+        let (duty, pending) = (Duty::All, Arc::default());
+        Self { vault, database, directory, settings, mailer, limits, clock, duty, pending }
+    }
+
+    /// The same, with another duty than all.
+    #[must_use]
+    pub fn with_duty(mut self, duty: Duty) -> Self {
+        self.duty = duty;
+        self
     }
 
     /// What runs at this moment's settings, in PocketBase's order.
@@ -103,17 +121,18 @@ impl Scheduler {
     /// # Errors
     /// The settings cannot be read.
     pub async fn crons(&self) -> Result<Vec<Cron>> {
-        if self.database.access() == Access::ReadOnly {
-            return Ok(Vec::new());
-        }
         let cron = |task, expression: &str| Cron { task, expression: expression.to_owned() };
-        let mut crons = vec![
-            cron(Task::Optimize, "0 0 * * *"),
-            cron(Task::MfaCleanup, "0 * * * *"),
-            cron(Task::OtpCleanup, "0 * * * *"),
-            cron(Task::LogsCleanup, "0 */6 * * *"),
-        ];
-        if self.limits.has_counted() {
+        let mut crons = match self.duty {
+            Duty::Nothing => return Ok(Vec::new()),
+            Duty::Backups => Vec::new(),
+            Duty::All => vec![
+                cron(Task::Optimize, "0 0 * * *"),
+                cron(Task::MfaCleanup, "0 * * * *"),
+                cron(Task::OtpCleanup, "0 * * * *"),
+                cron(Task::LogsCleanup, "0 */6 * * *"),
+            ],
+        };
+        if self.duty == Duty::All && self.limits.has_counted() {
             crons.push(cron(Task::LimitsCleanup, "2 * * * *"));
         }
         let settings = self.settings.current().await?;
@@ -146,7 +165,12 @@ impl Scheduler {
     async fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>) -> Result<Vec<Task>> {
         let earliest = now - TimeDelta::minutes(CATCH_UP_MINUTES_MAX);
         let first = (last + TimeDelta::minutes(1)).max(earliest);
-        Ok(due_between(&self.crons().await?, first, now))
+        let mut crons = self.crons().await?;
+        if self.duty == Duty::Backups {
+            // Nobody asked for it, so nobody is shown it.
+            crons.push(Cron { task: Task::Optimize, expression: "0 0 * * *".to_owned() });
+        }
+        Ok(due_between(&crons, first, now))
     }
 
     /// Runs a task in the background; how it ends is logged.
@@ -166,7 +190,10 @@ impl Scheduler {
         match task {
             Task::Optimize => {
                 let forgotten = self.forget_old_data().await;
-                self.optimize().await.and(forgotten)
+                match self.duty {
+                    Duty::All => self.optimize().await.and(forgotten),
+                    _ => forgotten,
+                }
             }
             Task::LimitsCleanup => {
                 self.limits.sweep();

@@ -2,6 +2,7 @@
 //! it is over: it stops when told, and nothing is left lying about.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -70,6 +71,30 @@ impl Server {
             copy_folder(&fixture, &home.path().join("pb_data"));
         }
         superuser(&program, home.path(), &["upsert", EMAIL, PASSWORD]);
+        Self::launch(program, home, arguments)
+    }
+
+    /// Stops it, and starts ours on the same folder with these arguments.
+    pub(crate) fn again_with<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
+        assert_eq!(self.stop(STOP_MAX), Some(true), "{}", self.log());
+        let empty = tempfile::tempdir().expect("a folder");
+        let home = std::mem::replace(&mut self.home, empty);
+        Self::launch(Program::Ours, home, arguments)
+    }
+
+    /// Takes it away without a chance to say anything.
+    pub(crate) fn kill(mut self) {
+        self.stopped = true;
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn launch<S: AsRef<OsStr>>(program: Program, home: TempDir, arguments: &[S]) -> Self {
         let log = fs::File::create(home.path().join("log")).expect("a log");
         let http = match program {
             Program::Ours => "127.0.0.1:0".to_owned(),
@@ -167,10 +192,12 @@ impl Server {
                 found.push(path.display().to_string());
             }
         }
-        // Of a restore, only the data that it replaced may stay, for undo.
+        // Of a restore, only the data that it replaced may stay, for undo, and data that was
+        // rejected, to be looked at.
         for restore in children(&self.data_dir().join(".pocketvault/restore")) {
             for child in children(&restore) {
-                if !child.ends_with("old") {
+                let rejected = child.ends_with("new") && self.log().contains("ROLLING BACK");
+                if !child.ends_with("old") && !rejected {
                     found.push(child.display().to_string());
                 }
             }

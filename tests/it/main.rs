@@ -12,4 +12,5 @@ mod jobs;
 mod raw;
 mod refusals;
 mod serving;
+mod supervise;
 mod wire;

@@ -7,6 +7,9 @@ use crate::http::routes::vault::VaultRoute;
 
 pub mod vault;
 
+/// The name of PocketBase's job that makes backups.
+const AUTO_BACKUP: &[u8] = b"__pbAutoBackup__";
+
 /// What a request is about. Path parameters are raw bytes: percent-decoding can give anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
@@ -131,6 +134,28 @@ impl Route {
         })
     }
 
+    /// Whether we answer a request ourselves although a program behind us could: everything
+    /// about backups and schedules, whatever the method, and nothing about logging in.
+    pub fn is_ours(method: &Method, path: &str) -> bool {
+        match Self::find(method, path) {
+            Self::FileToken
+            | Self::AuthMethods(_)
+            | Self::AuthPassword(_)
+            | Self::AuthRefresh(_)
+            | Self::OtpRequest(_)
+            | Self::AuthOtp(_)
+            | Self::Impersonate(..) => false,
+            Self::CronRun(id) => id == AUTO_BACKUP,
+            Self::Unknown | Self::UnknownFile => {
+                let mut segments = path.split('/').skip(1).map(percent_decode_str);
+                let mut next = || segments.next().map(Vec::<u8>::from_iter).unwrap_or_default();
+                *method == Method::CONNECT
+                    || (next() == b"api" && [&b"backups"[..], b"vault"].contains(&&*next()))
+            }
+            _ => true,
+        }
+    }
+
     /// The names by which PocketBase's rate-limit rules call this route: the collection (if
     /// the route has one) and the tags.
     pub fn limit_tags(&self) -> (Option<&[u8]>, &'static [&'static str]) {
@@ -160,6 +185,33 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn before_a_program_only_backups_and_schedules_are_ours() {
+        for (method, path, ours) in [
+            (Method::GET, "/api/backups", true),
+            (Method::PUT, "/api/%62ackups/x", true),
+            (Method::OPTIONS, "/api/backups/x/restore", true),
+            (Method::GET, "/api/backups/", true),
+            (Method::GET, "/api/vault/none", true),
+            (Method::GET, "/api/settings", true),
+            (Method::PATCH, "/api/settings", true),
+            (Method::OPTIONS, "/api/settings", false),
+            (Method::POST, "/api/settings/test/email", false),
+            (Method::GET, "/api/crons", true),
+            (Method::POST, "/api/crons/__pbAutoBackup__", true),
+            (Method::POST, "/api/crons/__pbLogsCleanup__", false),
+            (Method::GET, "/api/health", true),
+            (Method::POST, "/api/collections/_superusers/auth-with-password", false),
+            (Method::POST, "/api/files/token", false),
+            (Method::GET, "/api/files/backups/x", false),
+            (Method::GET, "/_/", false),
+            (Method::GET, "/backups", false),
+            (Method::GET, "//api/backups", false),
+        ] {
+            assert_eq!(Route::is_ours(&method, path), ours, "{method} {path}");
+        }
+    }
 
     #[test]
     fn routes_are_found_as_pocketbase_finds_them() {

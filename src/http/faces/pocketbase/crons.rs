@@ -15,7 +15,10 @@ struct Listed {
 }
 
 /// `GET /api/crons`
-pub(super) async fn list(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
+pub(super) async fn list(call: &Call, superuser: &Superuser) -> Answer<HttpResponse> {
+    if let Some(program) = &call.services.program {
+        return super::behind::crons(call, program, superuser).await;
+    }
     let listed: Vec<Listed> = call
         .services
         .scheduler

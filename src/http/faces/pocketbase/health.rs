@@ -19,6 +19,11 @@ struct Health {
 
 /// Everybody learns that we are here, superusers a little more.
 pub(super) async fn health(call: &Call) -> Answer<HttpResponse> {
+    if let Some(program) = &call.services.program
+        && let Some(words) = super::behind::unwell(call, program).await?
+    {
+        return Ok(words);
+    }
     let data = match Superuser::of(call) {
         Err(_) => json!({}),
         Ok(_) => {

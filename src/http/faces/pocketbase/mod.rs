@@ -2,6 +2,7 @@
 
 mod auth;
 mod backups;
+mod behind;
 mod crons;
 mod download;
 mod health;

@@ -14,18 +14,26 @@ use crate::http::services::s3_options;
 use crate::settings::PatchError;
 use crate::storage;
 
-const SAVING: &str = "An error occurred while saving the new settings.";
+use super::behind;
+
+pub(super) const SAVING: &str = "An error occurred while saving the new settings.";
 const TESTING: &str = "Failed to test the S3 filesystem.";
 
 /// `GET /api/settings`
-pub(super) async fn get(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
+pub(super) async fn get(call: &Call, superuser: &Superuser) -> Answer<HttpResponse> {
+    if let Some(program) = &call.services.program {
+        return behind::settings(call, program, superuser).await;
+    }
     respond::ok(call, call.settings.as_ref())
 }
 
 /// `PATCH /api/settings`
 pub(super) async fn patch(call: &mut Call, superuser: &Superuser) -> Answer<HttpResponse> {
-    let body = call.body().await.map_err(|_| ApiError::bad_request(LOADING))?;
     let services = call.services.clone();
+    if let Some(program) = &services.program {
+        return behind::change_settings(call, program, superuser).await;
+    }
+    let body = call.body().await.map_err(|_| ApiError::bad_request(LOADING))?;
     let saved = services.change_settings(|current| match &body {
         Body::Absent => current.patch(&Value::Object(serde_json::Map::new())),
         Body::Json(patch) => current.patch(patch),

@@ -1,0 +1,195 @@
+//! From the disk to a running application: data that was just swapped in is proven by that, or
+//! rolled back; a program that owns the folder is started. `docs/restore.md` has the rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::app::{App, encryption_of};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::database::{Access, Database};
+use crate::error::{Error, Kind, Result};
+use crate::front::{Front, Supervisor, Verdict, headers};
+use crate::http::services::Behind;
+use crate::restore::{self, Recovery};
+use crate::settings::held::{Held, Keeper};
+use crate::settings::store::Store;
+
+/// Pause before a program that cannot be run is looked for again.
+const PROGRAM_PAUSE: Duration = Duration::from_secs(5);
+/// Where the held part of the settings lies in the state folder.
+const HELD: &str = "settings";
+
+/// What an application is started with.
+#[derive(Debug, Clone)]
+pub struct Start<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// The time.
+    pub clock: &'a Clock,
+    /// Who runs the program behind us, if there is one.
+    pub supervisor: Option<&'a Supervisor>,
+    /// Becomes true when we are about to stop.
+    pub leaving: watch::Receiver<bool>,
+}
+
+impl Start<'_> {
+    /// Starts the application after `recovery`.
+    ///
+    /// # Errors
+    /// The data cannot be used, neither the new nor the old; the program cannot be run.
+    pub async fn after(&self, recovery: Recovery) -> Result<App> {
+        match recovery {
+            Recovery::Nothing { swept } => {
+                if swept > 0 {
+                    tracing::info!(swept, "removed what abandoned restores left");
+                }
+                let app = self.begin().await?;
+                app.settle(None).await;
+                Ok(app)
+            }
+            Recovery::RolledBack { subject, reason } => {
+                tracing::error!(key = subject.key, reason, "a restore was rolled back");
+                let app = self.begin().await?;
+                app.settle(Some((&subject.id, Err(rolled_back())))).await;
+                Ok(app)
+            }
+            Recovery::Swapped { subject, attempt } => {
+                tracing::info!(key = subject.key, attempt, "restored data is in place");
+                let keeper = self.keeper()?;
+                let held = keeper.as_ref().and_then(|keeper| keeper.current());
+                match self.with_new_data(keeper.clone()).await {
+                    Ok(app) => {
+                        restore::prove(&self.config.data, self.clock)?;
+                        tracing::info!(key = subject.key, "the restore is proven");
+                        app.settle(Some((&subject.id, Ok(())))).await;
+                        Ok(app)
+                    }
+                    Err(error) => {
+                        let reason = error.full();
+                        tracing::error!(reason, "the restored data cannot be used: ROLLING BACK");
+                        restore::roll_back(&self.config.data, &reason, self.clock)?;
+                        if let (Some(keeper), Some(held)) = (keeper, held) {
+                            // What the rejected data said of the schedule counts no more.
+                            keeper.save(held.as_ref().clone())?;
+                        }
+                        let app = self.begin().await?;
+                        app.settle(Some((&subject.id, Err(rolled_back())))).await;
+                        Ok(app)
+                    }
+                }
+            }
+        }
+    }
+
+    /// With data that nobody doubts.
+    async fn begin(&self) -> Result<App> {
+        let keeper = self.keeper()?;
+        let Some(supervisor) = self.supervisor else { return self.build(None).await };
+        if !self.config.data.data_db().exists() {
+            // The program makes its own data; it must not know of a schedule later either.
+            tracing::info!("a first start of the program, which makes its data");
+            supervisor.start();
+            let verdict = supervisor.verdict(self.start_timeout()).await;
+            supervisor.stop().await;
+            if !self.config.data.data_db().exists() {
+                let folder = self.config.data.root().display();
+                let message = format!("the program made no data in {folder}: {verdict:?}");
+                return Err(Error::new(Kind::Unavailable, message)
+                    .hint("is it a PocketBase, and does its command line say `serve`?"));
+            }
+        }
+        self.settle(keeper.as_deref()).await?;
+        let app = self.build(keeper).await?;
+        supervisor.start();
+        match supervisor.verdict(self.start_timeout()).await {
+            Verdict::Well => {}
+            Verdict::NotStarted(why) => {
+                supervisor.stop().await;
+                app.close().await;
+                return Err(Error::new(Kind::Unavailable, why));
+            }
+            // Backups can be had, and restored, all the same.
+            verdict => tracing::error!(?verdict, "the program does not answer as it should"),
+        }
+        Ok(app)
+    }
+
+    /// With data that was just swapped in. An error speaks against the data, and everything is
+    /// closed and stopped then.
+    async fn with_new_data(&self, keeper: Option<Arc<Keeper>>) -> Result<App> {
+        if self.supervisor.is_some() {
+            self.settle(keeper.as_deref()).await?;
+        }
+        let app = self.build(keeper).await?;
+        if let Err(error) = app.check_login().await {
+            app.close().await;
+            return Err(error);
+        }
+        let Some(supervisor) = self.supervisor else { return Ok(app) };
+        supervisor.start();
+        loop {
+            let against = match supervisor.verdict(self.start_timeout()).await {
+                Verdict::Well => return Ok(app),
+                Verdict::Odd(status) => {
+                    // It came up with this data; what it means by that is not the data's fault.
+                    tracing::warn!(status, "the program is up, but says that it is not well");
+                    return Ok(app);
+                }
+                Verdict::NotStarted(why) => {
+                    tracing::error!(why, "no verdict on the restored data without the program");
+                    tokio::time::sleep(PROGRAM_PAUSE).await;
+                    continue;
+                }
+                Verdict::Silent => "the program did not answer in time".to_owned(),
+                Verdict::Dies(how) => format!("the program dies when it is started: {how}"),
+            };
+            supervisor.stop().await;
+            app.close().await;
+            return Err(Error::new(Kind::Corrupt, against));
+        }
+    }
+
+    /// Takes over the schedule while nobody runs on the data.
+    async fn settle(&self, keeper: Option<&Keeper>) -> Result<()> {
+        let Some(keeper) = keeper else { return Ok(()) };
+        let database = Database::open(self.config.data.root(), Access::ReadWrite)?;
+        let encryption = encryption_of(self.config);
+        let row = Store::new(database.clone(), encryption, self.clock.clone());
+        let settled = keeper.settle(&row).await;
+        database.close().await;
+        settled
+    }
+
+    fn keeper(&self) -> Result<Option<Arc<Keeper>>> {
+        if self.supervisor.is_none() {
+            return Ok(None);
+        }
+        let path = self.config.data.state().join(HELD);
+        let instead = Held::instead(headers::CLIENT);
+        let keeper = Keeper::open(path, encryption_of(self.config), instead)?;
+        Ok(Some(Arc::new(keeper)))
+    }
+
+    async fn build(&self, keeper: Option<Arc<Keeper>>) -> Result<App> {
+        let program = self.supervisor.zip(keeper).map(|(supervisor, keeper)| Behind {
+            front: Front::new(supervisor, self.config.request_wait, self.leaving.clone()),
+            keeper,
+            changing: tokio::sync::Mutex::default(),
+        });
+        App::build(self.config, self.clock.clone(), Handle::current(), program).await
+    }
+
+    fn start_timeout(&self) -> Duration {
+        self.config.supervise.as_ref().map(|program| program.start_timeout).unwrap_or_default()
+    }
+}
+
+/// What the record of a restore says whose data could not be used.
+fn rolled_back() -> Error {
+    Error::new(Kind::Corrupt, "The restored data could not be used; the data of before is back.")
+        .hint("the log of the start says why")
+}

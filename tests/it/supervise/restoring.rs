@@ -1,0 +1,99 @@
+//! Restores under a program: proven by its answer, or rolled back.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::stand_in::BEHAVIOUR;
+use super::{before_the_stand_in, server_with};
+use crate::harness::Server;
+use crate::raw::Request;
+
+/// Backs up data on which the program behaves like this, then goes back to good data.
+fn back_up(server: &Server, token: &str, behaviour: &str) {
+    let file = server.data_dir().join(BEHAVIOUR);
+    fs::write(&file, behaviour).expect("written");
+    let name = json!({ "name": "odd.zip" });
+    let create = Request::new("POST /api/backups").auth(token).json(&name);
+    assert_eq!(server.send(&create).status, 204);
+    fs::remove_file(&file).expect("removed");
+}
+
+/// Restores that backup and waits for what is logged at its end.
+fn restore(server: &Server, token: &str, end: &str) {
+    let restore = Request::new("POST /api/backups/odd.zip/restore").auth(token);
+    assert_eq!(server.send(&restore).status, 204);
+    let limit = Instant::now() + Duration::from_secs(40);
+    while !server.log().contains(end) {
+        assert!(Instant::now() < limit, "{end}: {}", server.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(server.send(&Request::new("GET /pid")).status, 200, "{}", server.log());
+}
+
+fn restored_behaviour(behaviour: &str, end: &str) -> (String, String) {
+    let (server, token) = server_with(&["--start-timeout", "3"]);
+    back_up(&server, &token, behaviour);
+    restore(&server, &token, end);
+    let list = server.send(&Request::new("GET /api/backups").auth(&token));
+    assert_eq!(list.status, 200, "{}", list.text());
+    let found = fs::read_to_string(server.data_dir().join(BEHAVIOUR)).unwrap_or_default();
+    (found, server.log())
+}
+
+#[test]
+fn data_on_which_the_program_is_well_is_proven() {
+    assert_eq!(restored_behaviour("200", "is proven").0, "200");
+}
+
+#[test]
+fn data_on_which_the_program_answers_oddly_is_kept() {
+    for status in ["403", "500"] {
+        assert_eq!(restored_behaviour(status, "is proven").0, status);
+    }
+}
+
+#[test]
+fn data_on_which_the_program_dies_is_rolled_back() {
+    let (found, log) = restored_behaviour("dies", "ROLLING BACK");
+    assert_eq!(found, "", "{log}");
+    assert!(log.contains("the program dies when it is started: exit status: 7"), "{log}");
+}
+
+#[test]
+fn data_on_which_the_program_is_silent_is_rolled_back() {
+    let (found, log) = restored_behaviour("silent", "ROLLING BACK");
+    assert_eq!(found, "", "{log}");
+}
+
+/// A schedule in the program's own settings would run twice, there and here.
+#[test]
+fn a_schedule_is_taken_over_at_the_start_and_out_of_restored_data() {
+    let alone = Server::start_ours();
+    let token = alone.login();
+    let settings = |server: &Server, cron: &str| {
+        let body = json!({ "backups": { "cron": cron } });
+        let patch = Request::new("PATCH /api/settings").auth(&token).json(&body);
+        assert_eq!(server.send(&patch).status, 200);
+    };
+    settings(&alone, "1 2 * * *");
+    back_up(&alone, &token, "200");
+    settings(&alone, "3 4 * * *");
+    let held = |server: &Server| {
+        let bytes = fs::read(server.data_dir().join(".pocketvault/settings")).expect("held");
+        let held: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+        held["cron"].as_str().expect("a schedule").to_owned()
+    };
+    let server = before_the_stand_in(alone, &[]);
+    assert_eq!(held(&server), "3 4 * * *");
+    restore(&server, &token, "is proven");
+    assert_eq!(held(&server), "1 2 * * *");
+    // Alone again, the data have no schedule.
+    let alone = server.again_with::<&str>(&[]);
+    let shown = alone.send(&Request::new("GET /api/settings").auth(&token));
+    let shown = shown.json();
+    assert_eq!(shown["backups"]["cron"], "");
+    assert_eq!(shown["trustedProxy"]["headers"], json!(["x-forwarded-for"]));
+}
