@@ -14,6 +14,9 @@ use crate::backup::{Content, Entry, EntryPath, Item};
 use crate::data_dir::STATE;
 use crate::error::{Error, Kind, Result};
 
+/// Folders of a path that a walk keeps open.
+const OPEN_LEVELS_MAX: usize = 16;
+
 /// Which entries at the walk's first level are visited.
 pub(super) type Rule = fn(&[u8]) -> bool;
 
@@ -82,7 +85,7 @@ impl Walk {
                 self.descend(&path)?;
                 continue;
             }
-            match self.root.look(&path) {
+            match self.root.look_in(&level.listing, name, &path) {
                 Ok((FileType::Directory, _)) => self.descend(&path)?,
                 Ok((kind, stat)) => {
                     if let Some(found) = self.found(path, kind, &stat)? {
@@ -122,7 +125,10 @@ impl Walk {
 
     fn descend(&mut self, path: &[u8]) -> Result<()> {
         match self.root.list(path, &mut self.scratch) {
-            Ok(listing) => {
+            Ok(mut listing) => {
+                if self.levels.len() >= OPEN_LEVELS_MAX {
+                    listing.release();
+                }
                 let above = self.prefix.len();
                 self.prefix.clear();
                 self.prefix.extend_from_slice(path);

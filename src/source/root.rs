@@ -16,6 +16,8 @@ use crate::error::{Context, Result};
 
 /// Bytes that the system may fill with names at once.
 const LIST_BYTES: usize = 32 * 1024;
+/// From this length on the system takes no path at once, its final NUL included.
+const PATH_BYTES_MAX: usize = 4096;
 
 /// An open `pb_data`.
 #[derive(Debug)]
@@ -56,6 +58,8 @@ pub(super) enum NoFile {
 /// The sorted names of one folder, in one allocation.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
+    /// The folder, while it may be kept open.
+    dir: Option<OwnedFd>,
     names: Vec<u8>,
     /// Begin and length of each name, and whether it is surely a folder or surely not.
     entries: Vec<(u32, u16, Looks)>,
@@ -95,8 +99,22 @@ impl Root {
 
     /// Looks at what has the name `path` without following a last link.
     pub(super) fn look(&self, path: &[u8]) -> Result<(FileType, Stat), NoFile> {
-        let stat = statat(&self.dir, path, AtFlags::SYMLINK_NOFOLLOW).map_err(no_file)?;
-        Ok((FileType::from_raw_mode(stat.st_mode), stat))
+        look_at(&self.dir, path)
+    }
+
+    /// [`Root::look`] at what is called `name` in a folder that was listed: without walking
+    /// down its whole path, which is most of the time of a look.
+    pub(super) fn look_in(
+        &self,
+        listing: &Listing,
+        name: &[u8],
+        path: &[u8],
+    ) -> Result<(FileType, Stat), NoFile> {
+        match &listing.dir {
+            // A path that is too long to be opened is found so here and not later.
+            Some(dir) if path.len() < PATH_BYTES_MAX => look_at(dir, name),
+            _ => self.look(path),
+        }
     }
 
     /// Whether a file is a live database (or a side file of one) under whatever name.
@@ -145,7 +163,7 @@ impl Root {
         let mut listing = Listing::default();
         scratch.clear();
         scratch.reserve(LIST_BYTES);
-        let mut entries = RawDir::new(fd, scratch.spare_capacity_mut());
+        let mut entries = RawDir::new(&fd, scratch.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(no_file)?;
             let name = entry.file_name().to_bytes();
@@ -154,6 +172,7 @@ impl Root {
             }
         }
         listing.sort();
+        listing.dir = Some(fd);
         Ok(listing)
     }
 
@@ -210,10 +229,20 @@ impl Listing {
         self.entries.sort_unstable_by(|a, b| slice(names, a).cmp(slice(names, b)));
     }
 
+    /// Lets the folder go; its entries are looked at by their whole paths then.
+    pub(super) fn release(&mut self) {
+        self.dir = None;
+    }
+
     /// The name at `index`, and what it looks like.
     pub(super) fn get(&self, index: usize) -> Option<(&[u8], Looks)> {
         self.entries.get(index).map(|entry| (slice(&self.names, entry), entry.2))
     }
+}
+
+fn look_at(dir: &OwnedFd, path: &[u8]) -> Result<(FileType, Stat), NoFile> {
+    let stat = statat(dir, path, AtFlags::SYMLINK_NOFOLLOW).map_err(no_file)?;
+    Ok((FileType::from_raw_mode(stat.st_mode), stat))
 }
 
 fn slice<'a>(names: &'a [u8], entry: &(u32, u16, Looks)) -> &'a [u8] {
