@@ -196,9 +196,12 @@ pub(super) fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     sync_file(to)
 }
 
-/// Adds `root` and all folders below it, the deepest first.
+/// Adds `root` and all folders below it, the deepest first; stops at more than are synced alone.
 fn list_dirs(root: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     for name in names(root)? {
+        if found.len() > SYNCED_ALONE_MAX {
+            return Ok(());
+        }
         let path = root.join(name);
         if is_dir(&path)? {
             list_dirs(&path, found)?;

@@ -7,6 +7,7 @@
 
 mod check;
 mod disk;
+mod integrity;
 mod journal;
 mod keep;
 mod places;
