@@ -80,6 +80,9 @@ impl App {
             bootstrap::create(data.root(), &clock).await?;
             tracing::info!(folder = %data.root().display(), "created a new pb_data");
         }
+        if access == Access::ReadWrite {
+            bootstrap::complete(data.root()).await?;
+        }
         if !config.beside {
             sweep(&data)?;
         }
@@ -114,6 +117,7 @@ impl App {
             storage: storage_of(&current, &data),
             data: data.clone(),
             archive: write_options(&config.archive, &data),
+            restore: config.restore.clone(),
             clock: clock.clone(),
             runtime,
             jobs,

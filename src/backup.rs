@@ -83,6 +83,12 @@ impl Key {
         Self(format!("{prefix}pb_backup_{app}_{}.zip", now.format("%Y%m%d%H%M%S")))
     }
 
+    /// The name of the backup that is made before a restore: `pre_restore_<UTC>.zip`, which any
+    /// client may also choose itself.
+    pub fn before_restore(now: DateTime<Utc>) -> Self {
+        Self(format!("pre_restore_{}.zip", now.format("%Y%m%d%H%M%S")))
+    }
+
     /// The same key with a counter before its extension, for generated names that are taken.
     #[must_use]
     pub fn numbered(&self, n: u32) -> Self {

@@ -41,9 +41,14 @@ pub struct Early<'a> {
     /// Called once, on a thread of the extraction, when all of them are written and if there
     /// are any. They are not durable by then.
     pub ready: &'a (dyn Fn() + Sync),
+    /// Which paths are extracted at all; of the others only the names are judged.
+    pub takes: &'a (dyn Fn(&[u8]) -> bool + Sync),
 }
 
 impl Early<'_> {
+    /// Everything is extracted, and nobody waits for anything.
+    const NONE: Self = Self { names: &[], ready: &|| {}, takes: &|_| true };
+
     /// Some file systems do not tell cases apart, so neither do we.
     fn has(&self, path: &[u8]) -> bool {
         self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(path))
@@ -96,10 +101,10 @@ impl Reader {
         options: &ExtractOptions,
         control: &Control,
     ) -> Result<Extracted> {
-        self.extract_early(target, options, &Early { names: &[], ready: &|| {} }, control)
+        self.extract_early(target, options, &Early::NONE, control)
     }
 
-    /// As [`Reader::extract`], but begins with the files that `early` names.
+    /// As [`Reader::extract`], but only what `early` takes, and first the files that it names.
     ///
     /// # Errors
     /// As [`Reader::extract`].
@@ -110,7 +115,7 @@ impl Reader {
         early: &Early<'_>,
         control: &Control,
     ) -> Result<Extracted> {
-        let plan = Plan::new(self)?;
+        let plan = Plan::new(self, early.takes)?;
         let root = fresh_folder(target)?;
         let free_bytes = fsx::free_bytes(target)?;
         if plan.room_bytes > free_bytes {

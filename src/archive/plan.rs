@@ -32,12 +32,12 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Judges every name.
+    /// Judges every name, and takes what `takes` wants.
     ///
     /// # Errors
     /// [`crate::error::Kind::Corrupt`]: a name that leads outside or nowhere, that is too
     /// long, or that is a file and a folder at once.
-    pub(super) fn new(reader: &'a Reader) -> Result<Self> {
+    pub(super) fn new(reader: &'a Reader, takes: &dyn Fn(&[u8]) -> bool) -> Result<Self> {
         let entries = reader.entries();
         let mut plan = Self {
             targets: vec![None; entries.len()],
@@ -50,6 +50,9 @@ impl<'a> Plan<'a> {
         };
         for (index, entry) in entries.iter().enumerate() {
             let path = checked_path(entry, reader.limits())?;
+            if !takes(&path) {
+                continue;
+            }
             match entry.form() {
                 Form::Irregular => plan.skipped.push(Skipped {
                     path: EntryPath::parse(path.into_owned())?,
@@ -71,6 +74,11 @@ impl<'a> Plan<'a> {
     /// The path of the file that an entry becomes.
     pub(super) fn target(&self, index: usize) -> Option<&[u8]> {
         self.targets.get(index)?.as_deref()
+    }
+
+    /// [`Plan::target`], once, to keep.
+    pub(super) fn take_target(&mut self, index: usize) -> Option<Cow<'a, [u8]>> {
+        self.targets.get_mut(index)?.take()
     }
 
     fn add_folder(&mut self, path: &[u8]) {

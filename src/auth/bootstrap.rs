@@ -58,18 +58,38 @@ pub async fn create(root: &Path, clock: &Clock) -> Result<()> {
     build_data(&build.path(DATA_DB), clock).await?;
     build_auxiliary(&build.path(AUXILIARY_DB)).await?;
     for name in [AUXILIARY_DB, DATA_DB] {
-        // Both are closed: no connection of ours loses a lock through this open and close.
-        fs::File::open(build.path(name))
-            .and_then(|file| file.sync_all())
-            .with_context(|| format!("cannot sync the new {name}"))?;
-        fsx::give_to_owner_of(root, &build.path(name))?;
-        match fsx::rename_new(&build.path(name), &root.join(name)) {
-            Err(error) if name == AUXILIARY_DB && error.kind() == &Kind::Exists => {}
-            renamed => renamed?,
-        }
-        fsx::sync_dir(root)?;
+        put(root, &build, name)?;
     }
     Ok(())
+}
+
+/// Makes the `auxiliary.db` of a folder whose archive came without one, and does nothing where
+/// one is: tasks that work on the logs would fail without it.
+///
+/// # Errors
+/// A fault of the disk.
+pub async fn complete(root: &Path) -> Result<()> {
+    let target = root.join(AUXILIARY_DB);
+    if target.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let build = Build::new(root)?;
+    build_auxiliary(&build.path(AUXILIARY_DB)).await?;
+    put(root, &build, AUXILIARY_DB)
+}
+
+/// Brings a built database to its place, durably; an `auxiliary.db` that is there stays.
+fn put(root: &Path, build: &Build, name: &str) -> Result<()> {
+    // It is closed: no connection of ours loses a lock through this open and close.
+    fs::File::open(build.path(name))
+        .and_then(|file| file.sync_all())
+        .with_context(|| format!("cannot sync the new {name}"))?;
+    fsx::give_to_owner_of(root, &build.path(name))?;
+    match fsx::rename_new(&build.path(name), &root.join(name)) {
+        Err(error) if name == AUXILIARY_DB && error.kind() == &Kind::Exists => {}
+        renamed => renamed?,
+    }
+    fsx::sync_dir(root)
 }
 
 fn refuse_leftovers(root: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
 mod archive;
+mod restore;
 pub mod supervise;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
 
 pub use archive::{Archive, ArchiveOptions, IoClass};
+pub use restore::{Commands, RestoreConfig};
 
 /// Where the server listens unless told otherwise.
 const HTTP_DEFAULT: &str = "127.0.0.1:8090";
@@ -101,6 +103,8 @@ struct FileOptions {
     archive: ArchiveTable,
     #[serde(default)]
     supervise: SuperviseFile,
+    #[serde(default)]
+    restore: restore::RestoreOptions,
 }
 
 /// The options, resolved.
@@ -127,6 +131,8 @@ pub struct Config {
     /// How long a request waits while nobody can answer it: during a restart, or while the
     /// program behind us is down.
     pub request_wait: Duration,
+    /// What a restore does besides restoring.
+    pub restore: RestoreConfig,
 }
 
 impl Config {
@@ -187,6 +193,7 @@ impl Config {
             archive: Archive::resolve(&options.archive, &file.archive)?,
             request_wait: request_wait(&options.supervise, &file.supervise),
             supervise,
+            restore: file.restore.resolve()?,
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::failpoint;
 
 pub use direct::DirectWriter;
-pub use owner::give_to_owner_of;
+pub use owner::{give_to_owner_of, give_tree_to_owner_of};
 
 /// Whether a commit may replace what has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

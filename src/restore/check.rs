@@ -19,7 +19,7 @@ use crate::restore::disk;
 use crate::restore::integrity::require_integrity;
 
 /// The first bytes of every SQLite database.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Tables without which neither PocketBase nor we can start or let anybody in.
 const TABLES: [&str; 3] = ["_collections", "_params", "_superusers"];
 /// The account that PocketBase's installer makes; nobody knows its password.
@@ -176,26 +176,46 @@ async fn inspect_data(path: &Path) -> Result<Report> {
     let mut data = open(path).await?;
     require_integrity(path, &mut data, DATA_DB).await?;
     require_tables(&mut data).await?;
-    let superusers: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM _superusers WHERE email NOT IN ('', ?) AND password != ''",
-    )
-    .bind(INSTALLER)
-    .fetch_one(&mut data)
-    .await
-    .map_err(|error| unusable(DATA_DB, error))?;
-    if superusers == 0 {
-        return Err(corrupt("The archive's data.db has no superuser who could log in.".into()));
-    }
+    let superusers = require_superuser(&mut data).await?;
     let foreign: i64 = sqlx::query_scalar("SELECT count(*) FROM pragma_foreign_key_check")
         .fetch_one(&mut data)
         .await
         .map_err(|error| unusable(DATA_DB, error))?;
     fold(data, DATA_DB).await?;
-    Ok(Report {
-        superusers: superusers.unsigned_abs(),
-        foreign_key_violations: foreign.unsigned_abs(),
-        has_auxiliary: false,
-    })
+    Ok(Report { superusers, foreign_key_violations: foreign.unsigned_abs(), has_auxiliary: false })
+}
+
+/// Looks at an unpacked `data.db` without reading all of it: its tables, who could log in. Folds
+/// its log in. The names of its applied migrations, in their order.
+///
+/// # Errors
+/// [`Kind::Corrupt`] with the reason why this data would not serve.
+pub(super) async fn inspect_quickly(path: &Path) -> Result<Vec<String>> {
+    let mut data = open(path).await?;
+    require_tables(&mut data).await?;
+    require_superuser(&mut data).await?;
+    // Without the table nobody has applied anything.
+    let migrations = sqlx::query_scalar("SELECT file FROM _migrations ORDER BY applied, file")
+        .fetch_all(&mut data)
+        .await
+        .unwrap_or_default();
+    fold(data, DATA_DB).await?;
+    Ok(migrations)
+}
+
+/// How many there are who could log in; at least one.
+async fn require_superuser(data: &mut SqliteConnection) -> Result<u64> {
+    let superusers: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM _superusers WHERE email NOT IN ('', ?) AND password != ''",
+    )
+    .bind(INSTALLER)
+    .fetch_one(data)
+    .await
+    .map_err(|error| unusable(DATA_DB, error))?;
+    if superusers == 0 {
+        return Err(corrupt("The archive's data.db has no superuser who could log in.".into()));
+    }
+    Ok(superusers.unsigned_abs())
 }
 
 /// What was written past the page cache is read in one go, and not page by page in the order

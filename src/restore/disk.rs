@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Kind, Result};
@@ -98,6 +98,14 @@ pub(super) fn create_dir(path: &Path) -> Result<()> {
     fsx::create_dir_durably(path)
 }
 
+/// [`create_dir`] for a folder below `root`, which belongs to the owner of `root` then, as do
+/// its parents.
+pub(super) fn create_dir_below(root: &Path, path: &Path) -> Result<()> {
+    create_dir(path)?;
+    let below = path.ancestors().take_while(|folder| *folder != root && folder.starts_with(root));
+    below.into_iter().try_for_each(|folder| fsx::give_to_owner_of(root, folder))
+}
+
 /// Makes the names inside a folder durable. File systems that cannot sync folders (some network
 /// shares) order such changes on their own; they answer `EINVAL`, which is no failure.
 pub(super) fn sync_dir(path: &Path) -> Result<()> {
@@ -138,9 +146,14 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Writes a small file durably, replacing what was there.
-pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    fsx::write_durably(path, bytes)
+/// Writes a small file durably, replacing what was there. It belongs to the owner of `root`.
+pub(super) fn write(root: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut partial = fsx::PartialFile::create(path)?;
+    failpoint::hit("write", &[partial.path()])
+        .and_then(|()| partial.file()?.write_all(bytes))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    fsx::give_to_owner_of(root, partial.path())?;
+    partial.commit(fsx::Commit::Replace)
 }
 
 /// Removes a file and makes that durable; a missing one is fine.
@@ -150,11 +163,6 @@ pub(super) fn remove_file(path: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot remove {}", path.display())),
     }
-}
-
-/// Removes a folder if it is empty; best effort, for what costs a name and no data.
-pub(super) fn remove_if_empty(path: &Path) {
-    let _ = failpoint::hit("rmdir", &[path]).and_then(|()| fs::remove_dir(path));
 }
 
 /// Removes a file, or a folder with all that is in it; links are removed, not followed. A
@@ -170,7 +178,11 @@ pub(super) fn remove_tree(path: &Path) -> Result<()> {
     for name in names(path)? {
         remove_tree(&path.join(name))?;
     }
-    failpoint::hit("rmdir", &[path]).and_then(|()| fs::remove_dir(path)).with_context(context)
+    match failpoint::hit("rmdir", &[path]).and_then(|()| fs::remove_dir(path)) {
+        // Somebody else empties the same trash.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(context),
+    }
 }
 
 /// Copies regular files and folders with their permissions, each file synced, the folders too.

@@ -14,10 +14,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
-use crate::restore::disk;
+use crate::restore::{Scope, disk};
 
-/// The format that this program writes; it refuses any other.
+/// The format of a restore of everything.
 const VERSION: u32 = 1;
+/// The format of a restore of a part, which the first program did not know. Any other format
+/// is refused.
+const VERSION_PARTIAL: u32 = 2;
 /// The file's name inside [`DataDir::restore`].
 const FILE: &str = "journal";
 
@@ -101,6 +104,9 @@ pub(super) struct Kept {
     pub(super) since: DateTime<Utc>,
     /// The places it was taken from.
     pub(super) dirs: Vec<Name>,
+    /// How much of the data it is.
+    #[serde(default)]
+    pub(super) scope: Scope,
 }
 
 /// The last restore or undo of one `pb_data`.
@@ -113,6 +119,9 @@ pub(super) struct Journal {
     pub(super) key: String,
     pub(super) started: DateTime<Utc>,
     pub(super) phase: Phase,
+    /// How much of the data is replaced.
+    #[serde(default)]
+    pub(super) scope: Scope,
     /// How often the new data was handed to the application without a verdict.
     pub(super) attempts: u32,
     pub(super) incoming: Shelf,
@@ -132,16 +141,18 @@ impl Journal {
         id: &str,
         key: &str,
         started: DateTime<Utc>,
+        scope: Scope,
         incoming: Shelf,
         places: Vec<Place>,
     ) -> Self {
         Self {
-            version: VERSION,
+            version: if scope.is_all() { VERSION } else { VERSION_PARTIAL },
             id: id.to_owned(),
             operation,
             key: key.to_owned(),
             started,
             phase: Phase::Staged,
+            scope,
             attempts: 0,
             incoming,
             outgoing: Shelf { id: id.to_owned(), side: Side::Old },
@@ -170,8 +181,8 @@ impl Journal {
     pub(super) fn save(&self, data: &DataDir) -> Result<()> {
         let json = serde_json::to_string(self).context("cannot word the restore journal")?;
         let checksum = crc32fast::hash(json.as_bytes());
-        disk::create_dir(&data.restore())?;
-        disk::write(&path(data), format!("{json}\n{checksum:08x}\n").as_bytes())
+        disk::create_dir_below(data.root(), &data.restore())?;
+        disk::write(data.root(), &path(data), format!("{json}\n{checksum:08x}\n").as_bytes())
     }
 
     /// Writes it with the next phase; unchanged when that fails.
@@ -180,6 +191,11 @@ impl Journal {
         next.save(data)?;
         *self = next;
         Ok(())
+    }
+
+    /// The folders that are swapped.
+    pub(super) fn dirs(&self) -> Vec<Name> {
+        self.places.iter().map(|place| place.dir.clone()).collect()
     }
 
     /// Removes it.
@@ -262,7 +278,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Journal, String> {
         return Err("its checksum does not match".to_owned());
     }
     let version: serde_json::Value = serde_json::from_str(json).map_err(|e| e.to_string())?;
-    if version["version"] != VERSION {
+    if ![VERSION, VERSION_PARTIAL].iter().any(|known| version["version"] == *known) {
         return Err(format!("it has the unknown version {}", version["version"]));
     }
     serde_json::from_str(json).map_err(|error| error.to_string())
@@ -279,7 +295,15 @@ mod tests {
             outgoing: vec![Name(OsString::from_vec(vec![0xff, b'%', b'\n']))],
         };
         let shelf = Shelf { id: "r1".into(), side: Side::New };
-        Journal::new(Operation::Restore, "r1", "ä b.zip", DateTime::UNIX_EPOCH, shelf, vec![place])
+        Journal::new(
+            Operation::Restore,
+            "r1",
+            "ä b.zip",
+            DateTime::UNIX_EPOCH,
+            Scope::All,
+            shelf,
+            vec![place],
+        )
     }
 
     #[test]
@@ -315,8 +339,8 @@ mod tests {
 
     #[test]
     fn another_version_is_refused_by_name() {
-        let json = r#"{"version":2}"#;
+        let json = r#"{"version":3}"#;
         let text = format!("{json}\n{:08x}\n", crc32fast::hash(json.as_bytes()));
-        assert!(parse(text.as_bytes()).expect_err("refused").contains("version 2"));
+        assert!(parse(text.as_bytes()).expect_err("refused").contains("version 3"));
     }
 }

@@ -11,17 +11,23 @@ mod integrity;
 mod journal;
 mod keep;
 mod places;
+mod plan;
 mod recover;
 mod restart;
+mod scope;
 mod stage;
 mod swap;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::Report;
 pub use journal::{Operation, Phase};
-pub use keep::{Status, Undo, prove, prune_old, status, undo};
+pub use keep::{Status, Undo, has_old, prove, prune_old, status, undo};
+pub use plan::{Contents, Loss, Migrations, Part, Plan, PlanOptions, RowLoss, Sort, plan};
 pub use recover::{ATTEMPTS_MAX, Recovery, Subject, cancel, recover, require_settled, roll_back};
 pub use restart::{Restart, inherited_listener};
+pub use scope::Scope;
 pub use stage::{StageOptions, Staged, stage, stage_with};
+pub use sweep::{empty_trash, empty_trash_later};

@@ -12,8 +12,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::data_dir::{DataDir, STATE, is_restored};
 use crate::error::{Context, Error, Kind, Result};
-use crate::restore::disk;
 use crate::restore::journal::{Name, bay};
+use crate::restore::{Scope, disk};
 
 /// Where Linux tells what is mounted for us.
 const MOUNTS: &str = "/proc/self/mountinfo";
@@ -57,6 +57,43 @@ pub(super) fn survey(data: &DataDir) -> Result<Vec<Name>> {
     Ok(places)
 }
 
+/// The places that a restore of `scope` works in: [`survey`]'s, as far as it needs them. The
+/// root is always there, because archives are unpacked in its bay.
+///
+/// # Errors
+/// As [`survey`]; [`Kind::Unavailable`] for a path that is or holds a mount point, or lies below
+/// a file.
+pub(super) fn survey_for(data: &DataDir, scope: &Scope) -> Result<Vec<Name>> {
+    let mut dirs = survey(data)?;
+    match scope {
+        Scope::All | Scope::Files => {}
+        Scope::Databases => dirs.truncate(1),
+        Scope::Path(path) => {
+            let path = Path::new(path);
+            if dirs.iter().any(|dir| dir.as_path().starts_with(path)) {
+                return Err(refused(path, "is or holds a mount")
+                    .hint("restore \"files\" instead, or a path below the mount"));
+            }
+            let parents = path.ancestors().skip(1).filter(|path| *path != Path::new(""));
+            for parent in parents {
+                let live = data.root().join(parent);
+                if disk::exists(&live)? && !disk::is_dir(&live)? {
+                    return Err(refused(parent, "is no folder"));
+                }
+            }
+            let home = home_of(path, &dirs).cloned();
+            dirs.retain(|dir| dir.0.is_empty() || Some(dir) == home.as_ref());
+        }
+    }
+    Ok(dirs)
+}
+
+/// The place, of these, that a path lies in.
+pub(super) fn home_of<'a>(path: &Path, dirs: &'a [Name]) -> Option<&'a Name> {
+    let holders = dirs.iter().filter(|dir| path.starts_with(dir.as_path()));
+    holders.max_by_key(|dir| dir.as_path().components().count())
+}
+
 /// Makes the bay of each place for the restore `id`, and makes sure that renaming between the
 /// place and its bay works.
 ///
@@ -65,7 +102,7 @@ pub(super) fn survey(data: &DataDir) -> Result<Vec<Name>> {
 pub(super) fn open_bays(data: &DataDir, places: &[Name], id: &str) -> Result<()> {
     for place in places {
         let folder = bay(data, place).join(id);
-        disk::create_dir(&folder).map_err(|error| {
+        disk::create_dir_below(data.root(), &folder).map_err(|error| {
             let live = data.root().join(place.as_path());
             match error.kind() {
                 Kind::NoSpace => error,

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::data_dir::{DATA_DB, DataDir};
 use crate::error::{Error, Kind, Result};
 use crate::restore::journal::{Journal, Name, Operation, Phase, bay};
-use crate::restore::{disk, keep, swap};
+use crate::restore::{disk, swap, sweep};
 
 /// How often new data is handed to the application before silence counts as a failure. A power
 /// cut between the swap and the verdict is no fault of the data, two in a row are suspicious.
@@ -31,9 +31,9 @@ pub struct Subject {
 /// What [`recover`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
-    /// No swap was pending. So many abandoned stagings were removed.
+    /// No swap was pending. So many abandoned folders became trash.
     Nothing {
-        /// Folders removed.
+        /// Folders swept.
         swept: usize,
     },
     /// The new data is in place. Open it, then call `prove` or [`roll_back`].
@@ -60,12 +60,12 @@ pub enum Recovery {
 pub fn recover(data: &DataDir, clock: &Clock) -> Result<Recovery> {
     let Some(mut journal) = Journal::load(data)? else {
         refuse_headless(data)?;
-        return Ok(Recovery::Nothing { swept: keep::sweep(data, None) });
+        return Ok(Recovery::Nothing { swept: sweep::sweep(data, None) });
     };
     let now = clock.now();
     match journal.phase {
         Phase::Proven | Phase::RolledBack => {
-            return Ok(Recovery::Nothing { swept: keep::sweep(data, Some(&journal)) });
+            return Ok(Recovery::Nothing { swept: sweep::sweep(data, Some(&journal)) });
         }
         Phase::Staged | Phase::MovingOut | Phase::MovingIn => {
             let moved = swap::forward(data, &mut journal);
@@ -120,7 +120,7 @@ pub fn roll_back(data: &DataDir, reason: &str, clock: &Clock) -> Result<Recovery
 pub fn cancel(data: &DataDir, reason: &str, clock: &Clock) -> Result<Recovery> {
     let mut journal = pending(data, Phase::Staged)?;
     swap::backward(data, &mut journal, reason, clock.now())?;
-    keep::sweep(data, Some(&journal));
+    sweep::sweep(data, Some(&journal));
     Ok(outcome(&journal))
 }
 

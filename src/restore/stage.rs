@@ -16,19 +16,20 @@ use crate::data_dir::{DataDir, is_restored};
 use crate::error::{Error, Kind, Result};
 use crate::fsx;
 use crate::restore::check::{self, Begun, DATA_FILES, Report};
-use crate::restore::disk;
 use crate::restore::journal::{Journal, Name, Operation, Place, Shelf, Side, bay};
-use crate::restore::places;
+use crate::restore::{Scope, disk, places, swap};
 
 /// Room that must stay free beside the staged data, in bytes: the journal, folders, the logs
 /// of the application that goes on running.
-const SPARE_BYTES: u64 = 16 << 20;
+pub(super) const SPARE_BYTES: u64 = 16 << 20;
 
 /// What is staged, and when.
 #[derive(Debug, Clone)]
 pub struct StageOptions {
     /// The backup that is restored.
     pub key: Key,
+    /// How much of the data it replaces.
+    pub scope: Scope,
     /// What its entries come to when unpacked, in bytes.
     pub size_bytes: u64,
     /// The time.
@@ -41,6 +42,7 @@ pub struct StageOptions {
 pub struct Staged {
     bays: Bays,
     key: Key,
+    scope: Scope,
     started: DateTime<Utc>,
     places: Vec<Place>,
     report: Report,
@@ -56,16 +58,21 @@ pub fn stage(
     data: &DataDir,
     archive: &Path,
     key: &Key,
+    scope: &Scope,
     clock: &Clock,
     control: &Control,
 ) -> Result<Staged> {
     let reader = Reader::open(archive, &Limits::default())?;
-    let size_bytes = reader.total_bytes();
-    control.expect(size_bytes, reader.entries().len() as u64);
-    let options = StageOptions { key: key.clone(), size_bytes, now: clock.now() };
+    let outline = reader.outline(&|path| scope.takes(path))?;
+    let size_bytes = outline.room_bytes;
+    control.expect(outline.bytes, outline.files.len() as u64 + outline.folders);
+    drop(outline);
+    let (key, scope) = (key.clone(), scope.clone());
+    let takes = |path: &[u8]| scope.takes(path);
+    let options = StageOptions { key, scope: scope.clone(), size_bytes, now: clock.now() };
     let mut skipped = Vec::new();
     let mut staged = stage_checked(data, &options, control, |into, begun| {
-        let early = Early { names: &DATA_FILES, ready: &|| begun.begin(into) };
+        let early = Early { names: &DATA_FILES, ready: &|| begun.begin(into), takes: &takes };
         let extracted = reader.extract_early(into, &ExtractOptions::default(), &early, control)?;
         skipped = extracted.skipped;
         Ok(())
@@ -98,29 +105,35 @@ fn stage_checked(
     unpack: impl FnOnce(&Path, &Begun) -> Result<()>,
 ) -> Result<Staged> {
     require_idle(data)?;
-    let dirs = places::survey(data)?;
+    let dirs = places::survey_for(data, &options.scope)?;
     require_room(data, &Name::root(), options.size_bytes)?;
     let bays = Bays::open(data, dirs, &new_id(options.now))?;
     let shelf = Shelf { id: bays.id.clone(), side: Side::New };
     let staged = Journal::shelf(data, &Name::root(), &shelf);
-    disk::create_dir(&staged)?;
+    disk::create_dir_below(data.root(), &staged)?;
 
     control.enter(Step::Extracting);
     let begun = Begun::default();
     unpack(&staged, &begun)?;
     control.check()?;
     control.enter(Step::Checking);
-    let report = check::check(&staged, begun, control)?;
+    let report = match options.scope.has_databases() {
+        true => check::check(&staged, begun, control)?,
+        false => require_something(&staged, &options.scope)?,
+    };
     let mut places = Vec::with_capacity(bays.dirs.len());
     for dir in bays.dirs.iter().filter(|dir| !dir.0.is_empty()) {
         control.check()?;
-        places.push(distribute(data, &bays.dirs, dir, &shelf)?);
+        places.push(distribute(data, &bays.dirs, dir, &options.scope, &shelf)?);
     }
-    places.insert(0, root_place(&bays.dirs, &staged)?);
+    places.insert(0, root_place(&bays.dirs, &options.scope, &staged)?);
     disk::sync_dirs(&staged)?;
+    for dir in &bays.dirs {
+        fsx::give_tree_to_owner_of(data.root(), &Journal::shelf(data, dir, &shelf))?;
+    }
     control.check()?;
-    let (key, started) = (options.key.clone(), options.now);
-    Ok(Staged { bays, key, started, places, report, skipped: Vec::new() })
+    let (key, scope, started) = (options.key.clone(), options.scope.clone(), options.now);
+    Ok(Staged { bays, key, scope, started, places, report, skipped: Vec::new() })
 }
 
 impl Staged {
@@ -154,6 +167,7 @@ impl Staged {
             id,
             self.key.as_str(),
             self.started,
+            self.scope.clone(),
             Shelf { id: id.clone(), side: Side::New },
             self.places.clone(),
         );
@@ -220,9 +234,22 @@ impl Drop for Bays {
     }
 }
 
+/// A part without databases has nothing to check but that it is there.
+fn require_something(staged: &Path, scope: &Scope) -> Result<Report> {
+    if disk::names(staged)?.is_empty() {
+        let message = format!("The archive holds nothing of {scope}.");
+        return Err(Error::new(Kind::Corrupt, message));
+    }
+    Ok(Report::default())
+}
+
 /// What the root of `pb_data` gets from the staged folder.
-fn root_place(dirs: &[Name], staged: &Path) -> Result<Place> {
+fn root_place(dirs: &[Name], scope: &Scope, staged: &Path) -> Result<Place> {
     let mut place = Place { dir: Name::root(), incoming: Vec::new(), outgoing: Vec::new() };
+    if let Scope::Path(_) = scope {
+        place.incoming = swap::movable(staged, &place.dir, dirs, scope)?;
+        return Ok(place);
+    }
     for name in disk::names(staged)?.into_iter().map(Name) {
         if dirs.contains(&name) {
             // Its content has gone to the bays of its own places.
@@ -235,10 +262,16 @@ fn root_place(dirs: &[Name], staged: &Path) -> Result<Place> {
 }
 
 /// Brings the part of the staged data that belongs below a mount point to that file system.
-fn distribute(data: &DataDir, dirs: &[Name], dir: &Name, shelf: &Shelf) -> Result<Place> {
+fn distribute(
+    data: &DataDir,
+    dirs: &[Name],
+    dir: &Name,
+    scope: &Scope,
+    shelf: &Shelf,
+) -> Result<Place> {
     let from = Journal::shelf(data, &Name::root(), shelf).join(dir.as_path());
     let to = Journal::shelf(data, dir, shelf);
-    disk::create_dir(&to)?;
+    disk::create_dir_below(data.root(), &to)?;
     let mut place = Place { dir: dir.clone(), incoming: Vec::new(), outgoing: Vec::new() };
     if disk::exists(&from)? {
         if !disk::is_dir(&from)? {
@@ -249,11 +282,11 @@ fn distribute(data: &DataDir, dirs: &[Name], dir: &Name, shelf: &Shelf) -> Resul
         if !places::renames_between(&from, &to)? {
             require_room(data, dir, disk::size_bytes(&from)?)?;
         }
-        for name in disk::names(&from)? {
-            if !dirs.iter().any(|other| other.as_path() == dir.as_path().join(&name)) {
-                disk::rename_or_copy(&from.join(&name), &to.join(&name))?;
-                place.incoming.push(Name(name));
-            }
+        for name in swap::movable(&from, dir, dirs, scope)? {
+            let target = to.join(name.as_path());
+            disk::create_dir_below(data.root(), target.parent().unwrap_or(&to))?;
+            disk::rename_or_copy(&from.join(name.as_path()), &target)?;
+            place.incoming.push(name);
         }
     }
     disk::sync_dirs(&to)?;

@@ -4,6 +4,7 @@
 //! killed at any call and run again. Nothing is ever deleted or overwritten here: what is in
 //! the way and in no list goes to the restore's `stray` folder.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -11,8 +12,8 @@ use chrono::{DateTime, Utc};
 
 use crate::data_dir::{DataDir, STATE, is_restored};
 use crate::error::{Error, Kind, Result};
-use crate::restore::disk;
 use crate::restore::journal::{Journal, Name, Phase, Place, Shelf, bay};
+use crate::restore::{Scope, disk, places};
 
 /// Goes on to [`Phase::Swapped`] from wherever the journal stands on the way there.
 ///
@@ -81,16 +82,26 @@ pub(super) fn backward(
     }
 }
 
-/// The children of a place that a swap moves, as they are now.
-pub(super) fn movable(data: &DataDir, dir: &Name, dirs: &[&Name]) -> Result<Vec<Name>> {
+/// What a swap moves out of the folder `base`, as it is now: the live folder of the place `dir`,
+/// or one of its shelves.
+pub(super) fn movable(base: &Path, dir: &Name, dirs: &[Name], scope: &Scope) -> Result<Vec<Name>> {
+    if let Scope::Path(path) = scope {
+        let at_home = places::home_of(Path::new(path), dirs) == Some(dir);
+        let name = Path::new(path).strip_prefix(dir.as_path()).ok().filter(|_| at_home);
+        let Some(name) = name.map(|name| Name(name.as_os_str().to_owned())) else {
+            return Ok(Vec::new());
+        };
+        return Ok(Vec::from_iter(disk::exists(&base.join(name.as_path()))?.then_some(name)));
+    }
     let is_place = |name: &OsStr| {
         let path = dir.as_path().join(name);
         dirs.iter().any(|other| other.as_path() == path)
     };
-    let is_movable = |name: &OsStr| {
-        if dir.0.is_empty() { is_restored(&name.to_string_lossy()) } else { name != STATE }
+    let is_movable = |name: &OsStr| match dir.0.is_empty() {
+        true => is_restored(&name.to_string_lossy()) && scope.takes(name.as_encoded_bytes()),
+        false => name != STATE,
     };
-    let names = disk::names(&Journal::live(data, dir))?;
+    let names = disk::names(base)?;
     let names = names.into_iter().filter(|name| is_movable(name) && !is_place(name));
     Ok(names.map(Name).collect())
 }
@@ -102,11 +113,12 @@ fn begin(data: &DataDir, journal: &mut Journal) -> Result<()> {
         require_all(&Journal::shelf(data, &place.dir, &journal.incoming), &place.incoming)?;
     }
     let mut next = journal.clone();
+    let dirs = journal.dirs();
     for at in 0..next.places.len() {
-        let dirs: Vec<&Name> = journal.places.iter().map(|place| &place.dir).collect();
         let dir = &journal.places[at].dir;
-        next.places[at].outgoing = movable(data, dir, &dirs)?;
-        disk::create_dir(&Journal::shelf(data, dir, &journal.outgoing))?;
+        let live = Journal::live(data, dir);
+        next.places[at].outgoing = movable(&live, dir, &dirs, &journal.scope)?;
+        disk::create_dir_below(data.root(), &Journal::shelf(data, dir, &journal.outgoing))?;
     }
     next.enter(data, Phase::MovingOut)?;
     *journal = next;
@@ -141,9 +153,11 @@ fn relist_and_take_out(data: &DataDir, journal: &mut Journal) -> Result<()> {
         require_all(&Journal::shelf(data, &place.dir, &journal.outgoing), &place.outgoing)?;
     }
     let mut next = journal.clone();
+    let dirs = journal.dirs();
     for at in 0..next.places.len() {
-        let dirs: Vec<&Name> = journal.places.iter().map(|place| &place.dir).collect();
-        next.places[at].incoming = movable(data, &journal.places[at].dir, &dirs)?;
+        let dir = &journal.places[at].dir;
+        let live = Journal::live(data, dir);
+        next.places[at].incoming = movable(&live, dir, &dirs, &journal.scope)?;
     }
     next.enter(data, Phase::TakingOut)?;
     *journal = next;
@@ -154,7 +168,8 @@ fn relist_and_take_out(data: &DataDir, journal: &mut Journal) -> Result<()> {
 struct Swap<'a> {
     data: &'a DataDir,
     place: &'a Place,
-    dirs: Vec<&'a Name>,
+    scope: &'a Scope,
+    dirs: Vec<Name>,
     live: PathBuf,
     stray: PathBuf,
 }
@@ -164,7 +179,8 @@ impl<'a> Swap<'a> {
         Self {
             data,
             place,
-            dirs: journal.places.iter().map(|place| &place.dir).collect(),
+            scope: &journal.scope,
+            dirs: journal.dirs(),
             live: Journal::live(data, &place.dir),
             stray: bay(data, &place.dir).join(&journal.id).join("stray"),
         }
@@ -174,28 +190,57 @@ impl<'a> Swap<'a> {
     /// everything that a restore moves.
     fn take_out(&self, shelf: &Shelf, names: &[Name]) -> Result<()> {
         let shelf = Journal::shelf(self.data, &self.place.dir, shelf);
-        disk::create_dir(&shelf)?;
+        disk::create_dir_below(self.data.root(), &shelf)?;
         for name in names {
             let (from, to) = (self.live.join(name.as_path()), shelf.join(name.as_path()));
             match (disk::exists(&from)?, disk::exists(&to)?) {
-                (true, false) => disk::rename(&from, &to)?,
+                (true, false) => {
+                    self.make_parent(&shelf, &to)?;
+                    disk::rename(&from, &to)?;
+                }
                 (false, true) => {}
                 (true, true) => self.set_aside(name)?,
                 (false, false) => return Err(lost(&self.live, name)),
             }
         }
-        for name in movable(self.data, &self.place.dir, &self.dirs)? {
+        for name in self.movable()? {
             self.set_aside(&name)?;
         }
-        disk::sync_dir(&shelf)?;
-        disk::sync_dir(&self.live)
+        self.sync(&shelf, names)?;
+        self.sync(&self.live, names)
+    }
+
+    fn movable(&self) -> Result<Vec<Name>> {
+        movable(&self.live, &self.place.dir, &self.dirs, self.scope)
+    }
+
+    /// A path of several parts needs its folders on the other side.
+    fn make_parent(&self, base: &Path, target: &Path) -> Result<()> {
+        match target.parent() {
+            Some(parent) if parent != base => disk::create_dir_below(self.data.root(), parent),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes durable what was renamed in and out of a folder.
+    fn sync(&self, base: &Path, names: &[Name]) -> Result<()> {
+        let mut folders = BTreeSet::from([base.to_owned()]);
+        for name in names {
+            folders.extend(base.join(name.as_path()).parent().map(Path::to_owned));
+        }
+        for folder in folders {
+            if folder == base || disk::exists(&folder)? {
+                disk::sync_dir(&folder)?;
+            }
+        }
+        Ok(())
     }
 
     /// Moves `names` from a shelf to the live folder; afterwards that holds nothing else that a
     /// restore moves.
     fn put_in(&self, shelf: &Shelf, names: &[Name]) -> Result<()> {
         let shelf = Journal::shelf(self.data, &self.place.dir, shelf);
-        for name in movable(self.data, &self.place.dir, &self.dirs)? {
+        for name in self.movable()? {
             let arrived = names.contains(&name) && !disk::exists(&shelf.join(name.as_path()))?;
             if !arrived {
                 self.set_aside(&name)?;
@@ -204,22 +249,26 @@ impl<'a> Swap<'a> {
         for name in names {
             let (from, to) = (shelf.join(name.as_path()), self.live.join(name.as_path()));
             if disk::exists(&from)? {
+                self.make_parent(&self.live, &to)?;
                 disk::rename(&from, &to)?;
             } else if !disk::exists(&to)? {
                 return Err(lost(&shelf, name));
             }
         }
-        disk::sync_dir(&self.live)?;
-        disk::sync_dir(&shelf)
+        self.sync(&self.live, names)?;
+        self.sync(&shelf, names)
     }
 
     /// Somebody else put this here while a swap was under way, another server for one. It may
     /// be worth something to somebody, so it is kept, but not among the data.
     fn set_aside(&self, name: &Name) -> Result<()> {
-        disk::create_dir(&self.stray)?;
+        disk::create_dir_below(self.data.root(), &self.stray)?;
         let from = self.live.join(name.as_path());
         for number in 0..STRAYS_MAX {
             let mut target = name.0.clone();
+            if name.as_path().components().count() > 1 {
+                target = name.0.to_string_lossy().replace('/', "_").into();
+            }
             if number > 0 {
                 target.push(format!(".{number}"));
             }

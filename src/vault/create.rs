@@ -28,7 +28,7 @@ const ESTIMATE_TIME: Duration = Duration::from_millis(200);
 
 /// Which name a new backup gets.
 #[derive(Debug, Clone)]
-enum Name {
+pub(super) enum Name {
     /// This one; taken is an error.
     Chosen(Key),
     /// This one, or the next free one like it.
@@ -105,17 +105,8 @@ impl Creating {
     }
 
     async fn run(&self) -> Result<Backup> {
-        let (writer, stream) = bridge::pipe();
-        let (vault, control) = (self.vault.clone(), self.job.control().clone());
-        let storage = self.storage.clone();
-        let worker = spawn_blocking(move || {
-            let reuse = reuse(&vault, storage.as_ref());
-            archive_into(writer, &vault, reuse, &control)
-        });
-        let stored = self.storage.put(&self.key, stream, PutMode::Create).await;
-        let outcome = worker.await.context("the archiving thread stopped")?;
-        // The worker's own error travels through the stream; a clean put means it had none.
-        let backup = stored?;
+        let control = self.job.control();
+        let (backup, outcome) = store(&self.vault, &self.storage, &self.key, control).await?;
         for note in outcome.notes {
             self.job.note(note);
         }
@@ -130,6 +121,25 @@ impl Creating {
         }
         Ok(backup)
     }
+}
+
+/// Archives everything into a new backup.
+pub(super) async fn store(
+    vault: &Arc<Vault>,
+    storage: &Arc<dyn Storage>,
+    key: &Key,
+    control: &Control,
+) -> Result<(Backup, Outcome)> {
+    let (writer, stream) = bridge::pipe();
+    let (vault, control, from) = (vault.clone(), control.clone(), storage.clone());
+    let worker = spawn_blocking(move || {
+        let reuse = reuse(&vault, from.as_ref());
+        archive_into(writer, &vault, reuse, &control)
+    });
+    let stored = storage.put(key, stream, PutMode::Create).await;
+    let outcome = worker.await.context("the archiving thread stopped")?;
+    // The worker's own error travels through the stream; a clean put means it had none.
+    Ok((stored?, outcome))
 }
 
 /// What the new archive may take over. That it may take nothing is no error.
@@ -160,8 +170,8 @@ fn keep(ledger: &Ledger, data: &DataDir, key: &Key, archive: &Path) {
 
 /// What an archive holds and what not.
 #[derive(Debug, Default)]
-struct Outcome {
-    notes: Vec<String>,
+pub(super) struct Outcome {
+    pub(super) notes: Vec<String>,
     /// Whether it counts as a good backup.
     complete: bool,
     ledger: Option<Ledger>,
@@ -226,7 +236,7 @@ fn write_archive(
 }
 
 /// The name if it is free; for a generated one the next free one.
-async fn free_key(storage: &dyn Storage, name: Name) -> Result<Key> {
+pub(super) async fn free_key(storage: &dyn Storage, name: Name) -> Result<Key> {
     match name {
         Name::Chosen(key) => match is_free(storage, &key).await? {
             true => Ok(key),

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod create;
+mod fetch;
 mod flight;
 mod jobs;
 pub mod mailer;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use crate::archive::WriteOptions;
 use crate::backup::{Backup, Key};
 use crate::clock::Clock;
+use crate::config::RestoreConfig;
 use crate::data_dir::DataDir;
 use crate::error::{Error, Kind, Result};
 use crate::source::PocketBaseFolder;
@@ -30,6 +32,7 @@ use crate::storage::Storage;
 
 pub use bridge::{BlockSender, channel};
 pub use create::Creating;
+pub use fetch::Archive;
 pub use flight::{Busy, Flight, Operation, Ticket};
 pub use jobs::{Cancel, Job, JobHandle, JobKind, Jobs, Method, State};
 pub use restore::Restoring;
@@ -45,6 +48,8 @@ pub struct Parts {
     pub storage: Arc<dyn Storage>,
     /// How archives are written.
     pub archive: WriteOptions,
+    /// What a restore does besides restoring.
+    pub restore: RestoreConfig,
     /// The time.
     pub clock: Clock,
     /// The runtime that long work runs on.
@@ -60,6 +65,7 @@ pub struct Vault {
     source: PocketBaseFolder,
     storage: RwLock<Arc<dyn Storage>>,
     archive: WriteOptions,
+    restore: RestoreConfig,
     clock: Clock,
     runtime: Handle,
     flight: Flight,
@@ -75,6 +81,7 @@ impl Vault {
             source: parts.source,
             storage: RwLock::new(parts.storage),
             archive: parts.archive,
+            restore: parts.restore,
             clock: parts.clock,
             runtime: parts.runtime,
             flight: Flight::default(),
@@ -104,6 +111,11 @@ impl Vault {
     /// Becomes true when a restore is ready and the process has to be replaced.
     pub fn restart_wanted(&self) -> watch::Receiver<bool> {
         self.restart.subscribe()
+    }
+
+    /// What a restore does besides restoring.
+    pub fn restore(&self) -> &RestoreConfig {
+        &self.restore
     }
 
     /// The folder.

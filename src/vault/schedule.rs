@@ -25,9 +25,8 @@ const CATCH_UP_MINUTES_MAX: i64 = 5;
 /// Tries of an automatic backup that found the flight taken, a minute apart.
 const BUSY_TRIES: u32 = 30;
 const BUSY_WAIT: Duration = Duration::from_secs(60);
-
-/// How long the data from before a restore is kept.
-const UNDO_AGE_MAX: TimeDelta = TimeDelta::days(30);
+/// How often the age of the data from before a restore is looked at.
+const FORGET_EVERY_MINUTES: u32 = 15;
 
 /// A task that runs by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +144,10 @@ impl Scheduler {
     /// Wakes up each minute and runs what is due. Never returns.
     pub async fn run(self) {
         let mut last = minute_of(self.clock.now());
+        self.forget().await;
+        if self.duty != Duty::Nothing {
+            restore::empty_trash_later(self.vault.data());
+        }
         loop {
             let now = self.clock.now();
             let next = minute_of(now) + TimeDelta::minutes(1);
@@ -156,6 +159,9 @@ impl Scheduler {
                 Err(error) => {
                     tracing::error!(error = error.full(), "cannot tell which tasks are due");
                 }
+            }
+            if now.minute().is_multiple_of(FORGET_EVERY_MINUTES) {
+                self.forget().await;
             }
             last = last.max(now);
         }
@@ -188,13 +194,10 @@ impl Scheduler {
 
     async fn perform(&self, task: Task) -> Result<()> {
         match task {
-            Task::Optimize => {
-                let forgotten = self.forget_old_data().await;
-                match self.duty {
-                    Duty::All => self.optimize().await.and(forgotten),
-                    _ => forgotten,
-                }
-            }
+            Task::Optimize => match self.duty {
+                Duty::All => self.optimize().await,
+                _ => Ok(()),
+            },
             Task::LimitsCleanup => {
                 self.limits.sweep();
                 Ok(())
@@ -243,16 +246,34 @@ impl Scheduler {
         Err(Error::new(Kind::Busy, "no moment was free for the automatic backup"))
     }
 
+    /// [`Scheduler::forget_old_data`] as a duty of the house, not one of PocketBase's tasks.
+    async fn forget(&self) {
+        if self.duty == Duty::Nothing {
+            return;
+        }
+        if let Err(error) = self.forget_old_data().await {
+            tracing::error!(error = error.full(), "the data from before a restore stays");
+        }
+    }
+
     /// The data from before a restore is kept for an undo, but not for ever. Under the flight:
     /// what a restore is staging right now looks like something old.
     async fn forget_old_data(&self) -> Result<()> {
+        let age_max = TimeDelta::from_std(self.vault.restore().keep_old).unwrap_or(TimeDelta::MAX);
+        let (data, clock) = (self.vault.data().clone(), self.clock.clone());
+        let is_old = move || restore::has_old(&data, age_max, &clock);
+        // Clients that make a backup are not turned away for nothing.
+        if !spawn_blocking(is_old).await.context("a thread stopped")?? {
+            return Ok(());
+        }
         let Ok(ticket) = self.vault.hold() else { return Ok(()) };
         let (data, clock) = (self.vault.data().clone(), self.clock.clone());
-        let pruned = spawn_blocking(move || restore::prune_old(&data, UNDO_AGE_MAX, &clock));
+        let pruned = spawn_blocking(move || restore::prune_old(&data, age_max, &clock));
         let pruned = pruned.await.context("a thread stopped")?;
         drop(ticket);
         if pruned? {
-            tracing::info!("removed the data from before an old restore");
+            tracing::info!("the data from before an old restore goes");
+            restore::empty_trash_later(self.vault.data());
         }
         Ok(())
     }

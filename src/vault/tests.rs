@@ -11,6 +11,7 @@ use crate::archive::{Limits, Manners, Previous, Reader, Reuse, WriteOptions};
 use crate::auth::bootstrap;
 use crate::backup::{Backup, Key};
 use crate::clock::Clock;
+use crate::config::RestoreConfig;
 use crate::control::{Control, Progress};
 use crate::data_dir::DataDir;
 use crate::error::{Kind, Result};
@@ -36,6 +37,7 @@ impl Ground {
             storage: Arc::new(LocalStorage::new(data.backups())),
             data: data.clone(),
             archive,
+            restore: RestoreConfig::default(),
             clock,
             runtime: Handle::current(),
             jobs: Jobs::new(Clock::system()),

@@ -12,7 +12,7 @@ use pocketvault::clock::Clock;
 use pocketvault::control::Control;
 use pocketvault::data_dir::DataDir;
 use pocketvault::error::Result;
-use pocketvault::restore::{self, Recovery, StageOptions};
+use pocketvault::restore::{self, Recovery, Scope, StageOptions};
 use tempfile::TempDir;
 
 use crate::ground::{Ground, Root, Tree, contains, copy, describe, make_new, make_old, tree};
@@ -117,6 +117,10 @@ impl Scene {
 
         copy(swapped.path(), proven.path());
         restore::prove(&data(proven.path()), &clock()).unwrap();
+        // What an even earlier restore kept: trash once the next one is over.
+        let earlier = proven.path().join("pb_data/.pocketvault/restore/earlier/old/storage/c");
+        fs::create_dir_all(&earlier).unwrap();
+        fs::write(earlier.join("photo"), "oldest").unwrap();
         for name in MARKS {
             fs::write(swapped.path().join("pb_data").join(name), name).unwrap();
         }
@@ -206,6 +210,7 @@ impl Scene {
         let again = restore::recover(&data, &clock()).unwrap();
         assert!(matches!(again, Recovery::Nothing { .. }), "{when}: {again:?}");
         assert_eq!(self.live(root, when), live, "{when}: the second start changed the data");
+        restore::empty_trash(&data);
         self.other_must_be_kept(&data, &live, when);
     }
 
@@ -259,8 +264,12 @@ impl Scene {
 
 /// Stages the folder `archive` as an archive would be, and commits.
 fn stage(data: &DataDir, archive: &Path) -> Result<()> {
-    let options =
-        StageOptions { key: Key::existing("a.zip")?, size_bytes: 1 << 16, now: clock().now() };
+    let options = StageOptions {
+        key: Key::existing("a.zip")?,
+        scope: Scope::All,
+        size_bytes: 1 << 16,
+        now: clock().now(),
+    };
     let unpack = |into: &Path| {
         copy(archive, into);
         Ok(())
@@ -272,5 +281,6 @@ fn recover_and_prove(data: &DataDir) -> Result<()> {
     if let Recovery::Swapped { .. } = restore::recover(data, &clock())? {
         restore::prove(data, &clock())?;
     }
+    restore::empty_trash(data);
     Ok(())
 }

@@ -9,7 +9,7 @@ use pocketvault::backup::Key;
 use pocketvault::clock::Clock;
 use pocketvault::control::Control;
 use pocketvault::data_dir::DataDir;
-use pocketvault::restore::{self, Phase};
+use pocketvault::restore::{self, Phase, Scope};
 
 use crate::harness::{EMAIL, PASSWORD, Server};
 use crate::raw::Request;
@@ -125,7 +125,8 @@ fn stage(data: &DataDir) {
     assert_eq!(server.send(&create.json(&serde_json::json!({"name": "a.zip"}))).status, 204);
     fs::copy(server.data_dir().join("backups/a.zip"), &archive).unwrap();
     let key = Key::existing("a.zip").unwrap();
-    let staged = restore::stage(data, &archive, &key, &Clock::system(), &Control::default());
+    let staged =
+        restore::stage(data, &archive, &key, &Scope::All, &Clock::system(), &Control::default());
     staged.unwrap().commit().unwrap();
 }
 

@@ -158,7 +158,7 @@ fn keys_listed(server: &Server, token: &str) -> Vec<String> {
 }
 
 /// An upload of `content` under a raw `filename`.
-fn upload(filename: &str, content: &[u8]) -> Request {
+pub(crate) fn upload(filename: &str, content: &[u8]) -> Request {
     let mut body = format!(
         "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{filename}\"\r\n\
          Content-Type: application/zip\r\n\r\n"

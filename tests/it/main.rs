@@ -11,6 +11,7 @@ mod hostile;
 mod jobs;
 mod raw;
 mod refusals;
+mod restoring;
 mod serving;
 mod supervise;
 mod wire;

@@ -13,6 +13,14 @@ pub enum VaultRoute {
     JobList,
     /// `GET /api/vault/jobs/{id}`
     JobGet(Vec<u8>),
+    /// `GET /api/vault/restore`
+    RestoreStatus,
+    /// `POST /api/vault/restore/undo`
+    RestoreUndo,
+    /// `POST /api/vault/backups/{key}/plan`
+    BackupPlan(Vec<u8>),
+    /// `POST /api/vault/backups/{key}/restore`
+    BackupRestore(Vec<u8>),
 }
 
 impl VaultRoute {
@@ -24,6 +32,7 @@ impl VaultRoute {
                 [b"jobs", id] if !id.is_empty() => Some(Self::JobCancel(id.to_vec())),
                 _ => None,
             },
+            Method::POST => Self::find_post(segments),
             _ => None,
         }
     }
@@ -33,6 +42,16 @@ impl VaultRoute {
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
+            [b"restore"] => Self::RestoreStatus,
+            _ => return None,
+        })
+    }
+
+    fn find_post(segments: &[&[u8]]) -> Option<Self> {
+        Some(match *segments {
+            [b"restore", b"undo"] => Self::RestoreUndo,
+            [b"backups", key, b"plan"] if !key.is_empty() => Self::BackupPlan(key.to_vec()),
+            [b"backups", key, b"restore"] if !key.is_empty() => Self::BackupRestore(key.to_vec()),
             _ => return None,
         })
     }

@@ -36,6 +36,8 @@ words! {
         Upload = "upload",
         /// Restores a backup.
         Restore = "restore",
+        /// Brings back the data from before a restore.
+        Undo = "undo",
         /// Reads a backup back and checks it.
         Verify = "verify",
         /// Removes backups that the rules no longer keep.

@@ -18,6 +18,7 @@ use crate::http::fault::{Answer, ApiError, LOADING, VALIDATION};
 use crate::http::guard::Superuser;
 use crate::http::query;
 use crate::http::respond;
+use crate::restore::Scope;
 use crate::vault::{Creating, Method};
 
 const FORM: &[Field] = &[Field { name: "name", element: "Name", shape: Shape::Text }];
@@ -109,7 +110,10 @@ pub(super) async fn restore(call: &Call, _: &Superuser, key: &[u8]) -> Answer<Ht
     let in_use = |error: Error| ApiError::bad_request(error.message());
     call.services.require_restorable().map_err(in_use)?;
     let key = super::key::of_path(key).map_err(missing)?;
-    let restoring = vault.begin_restore(&key).await.map_err(missing)?;
+    let restoring = vault.begin_restore(&key, Scope::All).await.map_err(|error| {
+        // Its plan says that it cannot succeed, and why.
+        if error.kind() == &Kind::Corrupt { in_use(error) } else { missing(error) }
+    })?;
     // How it ends is in the job record: the process that answers then is another one.
     drop(restoring.spawn());
     Ok(respond::no_content())

@@ -2,6 +2,7 @@
 
 mod events;
 mod jobs;
+mod restore;
 
 use actix_web::HttpResponse;
 
@@ -21,5 +22,9 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,
         VaultRoute::JobGet(id) => jobs::get(call, &superuser, &id).await,
+        VaultRoute::RestoreStatus => restore::status(call, &superuser).await,
+        VaultRoute::RestoreUndo => restore::undo(call, &superuser).await,
+        VaultRoute::BackupPlan(key) => restore::plan(call, &superuser, &key).await,
+        VaultRoute::BackupRestore(key) => restore::restore(call, &superuser, &key).await,
     }
 }

@@ -1,5 +1,8 @@
 //! What a staging refuses, what a restore does to whom, and what is kept.
 
+mod partial;
+mod planned;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -21,7 +24,7 @@ fn clock() -> Clock {
 
 fn options(size_bytes: u64) -> StageOptions {
     let key = Key::existing("a.zip").expect("a key");
-    StageOptions { key, size_bytes, now: clock().now() }
+    StageOptions { key, scope: Scope::All, size_bytes, now: clock().now() }
 }
 
 const SCHEMA: &str = "CREATE TABLE _params (id TEXT); CREATE TABLE _collections (id TEXT);
@@ -76,6 +79,7 @@ fn photo(data: &DataDir) -> String {
 }
 
 fn left_in_state(data: &DataDir) -> Vec<std::ffi::OsString> {
+    empty_trash(data);
     disk::names(&data.restore()).expect("listed")
 }
 
@@ -295,7 +299,8 @@ fn an_archive_replaces_the_data_and_nothing_that_is_not_data() {
     fs::write(&archive, zipped(&new)).expect("written");
     fs::create_dir(data.backups()).expect("made");
     let key = Key::existing("a.zip").expect("a key");
-    let staged = stage(&data, &archive, &key, &clock(), &Control::default()).expect("staged");
+    let staged =
+        stage(&data, &archive, &key, &Scope::All, &clock(), &Control::default()).expect("staged");
     let expected = Report { superusers: 1, foreign_key_violations: 0, has_auxiliary: false };
     assert_eq!(staged.report(), expected);
     staged.commit().expect("committed");
@@ -315,7 +320,7 @@ fn a_cut_or_flipped_archive_never_reaches_the_data() {
     let mut refused = 0;
     let mut attempt = |bytes: &[u8], what: &str| {
         fs::write(&archive, bytes).expect("written");
-        match stage(&data, &archive, &key, &clock(), &Control::default()) {
+        match stage(&data, &archive, &key, &Scope::All, &clock(), &Control::default()) {
             Err(error) => {
                 assert_eq!(error.kind(), &Kind::Corrupt, "{what}: {error:?}");
                 refused += 1;
