@@ -114,7 +114,7 @@ impl App {
         let jobs = Jobs::load(clock.clone(), state.clone()).await?;
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
-            storage: storage_of(&current, &data),
+            storage: storage_of(&current, &config.storage, &data),
             data: data.clone(),
             archive: write_options(&config.archive, &data),
             restore: config.restore.clone(),
@@ -148,6 +148,7 @@ impl App {
             vault,
             directory,
             settings,
+            storage: config.storage.clone(),
             followed: Mutex::new(current),
             mailer,
             scheduler,

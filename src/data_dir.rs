@@ -62,6 +62,11 @@ impl DataDir {
         self.state.join("fetched")
     }
 
+    /// Where uploads to a bucket are remembered while they are on their way.
+    pub fn uploads(&self) -> PathBuf {
+        self.state.join("uploads")
+    }
+
     /// Where copies of databases lie that cannot be read in place.
     pub fn staging(&self) -> PathBuf {
         self.state.join("staging")

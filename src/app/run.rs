@@ -110,6 +110,7 @@ impl Serving {
     ) -> Result<Ended> {
         self.door.open(app.services.clone());
         let scheduler = tokio::spawn(app.services.scheduler.clone().run());
+        let sweeper = tokio::spawn(app.services.vault.clone().sweep_uploads());
         let mut wanted = app.services.vault.restart_wanted();
         let ended = tokio::select! {
             ended = told(&mut signals, &app, restart) => ended,
@@ -122,6 +123,7 @@ impl Serving {
         };
         tracing::info!(?ended, "stopping");
         scheduler.abort();
+        sweeper.abort();
         self.door.leave();
         app.services.stopping.send_replace(true);
         if ended == Ended::Restart {

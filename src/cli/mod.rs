@@ -1,6 +1,7 @@
 //! The command line: one file per command, and nothing here that a library would miss.
 
 mod serve;
+mod storage;
 mod superuser;
 
 use std::fmt::Write;
@@ -25,6 +26,9 @@ enum Command {
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
+    /// Look after the place where backups are kept
+    #[command(subcommand)]
+    Storage(storage::StorageCommand),
 }
 
 /// Parses the arguments and runs the command. Every failure is a non-zero exit status and a
@@ -37,6 +41,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Serve(options) => serve::run(&options),
         Command::Superuser(command) => superuser::run(command),
+        Command::Storage(command) => storage::run(command),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,9 @@
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
 mod archive;
+pub mod provider;
 mod restore;
+pub mod storage;
 pub mod supervise;
 
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
 use crate::config::archive::ArchiveTable;
+use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
 use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
 use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
@@ -60,6 +63,9 @@ pub struct ServeOptions {
     /// Options of the folder.
     #[command(flatten)]
     pub folder: FolderOptions,
+    /// Options of where backups are kept.
+    #[command(flatten)]
+    pub storage: StorageOptions,
     /// Address to listen on; port 0 takes a free one and prints it [default: 127.0.0.1:8090]
     #[arg(long, value_name = "ADDR", env = "POCKETVAULT_HTTP")]
     pub http: Option<String>,
@@ -105,6 +111,8 @@ struct FileOptions {
     supervise: SuperviseFile,
     #[serde(default)]
     restore: restore::RestoreOptions,
+    #[serde(default)]
+    s3: StorageFile,
 }
 
 /// The options, resolved.
@@ -114,6 +122,8 @@ pub struct Config {
     pub data: DataDir,
     /// The variable that holds the key of encrypted settings, and the key; empty for none.
     pub encryption: (String, String),
+    /// Where backups are kept unless PocketBase's settings name a bucket.
+    pub storage: StorageConfig,
     /// The address to listen on.
     pub http: SocketAddr,
     /// Origins whose pages may read answers; `*` for all.
@@ -184,6 +194,7 @@ impl Config {
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         Ok(Self {
             data,
+            storage: resolve_storage(&options.storage, file.s3)?,
             encryption: (variable, key),
             http,
             origins: origins.unwrap_or_else(|| vec![ORIGINS_DEFAULT.to_owned()]),
@@ -196,6 +207,36 @@ impl Config {
             restore: file.restore.resolve()?,
         })
     }
+}
+
+/// What a command needs that works on the storage of a folder.
+#[derive(Debug, Clone)]
+pub struct FolderStorage {
+    /// The folder.
+    pub data: DataDir,
+    /// As in [`Config`].
+    pub encryption: (String, String),
+    /// As in [`Config`].
+    pub storage: StorageConfig,
+}
+
+/// Resolves the storage of a folder for a command without a server.
+///
+/// # Errors
+/// As [`Config::serve`].
+pub fn folder_storage(folder: &FolderOptions, options: &StorageOptions) -> Result<FolderStorage> {
+    let file = FileOptions::read(folder.config.as_deref())?;
+    let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
+    let key = std::env::var(&variable).unwrap_or_default();
+    Ok(FolderStorage {
+        data: data_dir(folder, file.dir, file.state)?,
+        encryption: (variable, key),
+        storage: resolve_storage(options, file.s3)?,
+    })
+}
+
+fn resolve_storage(options: &StorageOptions, file: StorageFile) -> Result<StorageConfig> {
+    StorageConfig::resolve(options, file, |name| std::env::var(name).ok())
 }
 
 /// Resolves the folder for a command without a server.

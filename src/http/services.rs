@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::auth::directory::Directory;
 use crate::auth::throttle::{Attempt, Throttle};
+use crate::config::storage::{S3Extras, Secret, StorageConfig};
 use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
@@ -19,7 +20,9 @@ use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::settings::{PatchError, S3, Settings};
 use crate::state::StateDb;
-use crate::storage::{LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage};
+use crate::storage::{
+    Credentials, LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage,
+};
 use crate::vault::Vault;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
@@ -39,6 +42,8 @@ pub struct Services {
     pub directory: Directory,
     /// PocketBase's settings.
     pub settings: Arc<Store>,
+    /// Our own options of where backups are kept.
+    pub storage: StorageConfig,
     /// The settings that storage and limits follow.
     pub followed: Mutex<Arc<Settings>>,
     /// Sends mails.
@@ -117,7 +122,7 @@ impl Services {
         }
         *followed = settings.clone();
         self.limits.reset();
-        self.vault.use_storage(storage_of(settings, &self.data));
+        self.vault.use_storage(storage_of(settings, &self.storage, &self.data));
     }
 
     /// The settings of now, or the last that were read: a program that is just being started
@@ -161,19 +166,31 @@ impl Services {
     }
 }
 
-/// The storage that the settings ask for. One that cannot be set up answers every request with
-/// the reason: the server goes on, so that somebody can change the settings.
-pub fn storage_of(settings: &Settings, data: &DataDir) -> Arc<dyn Storage> {
-    let s3 = &settings.values().backups.s3;
-    if !s3.enabled {
+/// The storage that the settings ask for, or else our own options. One that cannot be set up
+/// answers every request with the reason: the server goes on, so that somebody can change the
+/// settings.
+pub fn storage_of(settings: &Settings, config: &StorageConfig, data: &DataDir) -> Arc<dyn Storage> {
+    let Some(mut options) = bucket_of(settings, config) else {
         return Arc::new(LocalStorage::new(data.backups()));
-    }
-    match S3Storage::new(&s3_options(s3)) {
+    };
+    options.ledger = Some(data.uploads());
+    match S3Storage::new(&options) {
         Ok(storage) => Arc::new(storage),
         Err(error) => {
             tracing::error!(error = error.full(), "the S3 storage cannot be set up");
             Arc::new(UnavailableStorage::new(error.full()))
         }
+    }
+}
+
+/// The bucket for backups: that of the settings where they name one, as it can be changed while
+/// the server runs, else that of our own options; `None` for the local folder.
+pub fn bucket_of(settings: &Settings, config: &StorageConfig) -> Option<S3Options> {
+    let s3 = &settings.values().backups.s3;
+    match (s3.enabled, &config.bucket) {
+        (true, _) => Some(S3Options { extras: config.extras.clone(), ..s3_options(s3) }),
+        (false, Some(bucket)) => Some(S3Options::configured(bucket, &config.extras)),
+        (false, None) => None,
     }
 }
 
@@ -183,8 +200,9 @@ pub fn s3_options(s3: &S3) -> S3Options {
         bucket: s3.bucket.clone(),
         region: s3.region.clone(),
         endpoint: s3.endpoint.clone(),
-        access_key: s3.access_key.clone(),
-        secret: s3.secret.expose().to_owned(),
         force_path_style: s3.force_path_style,
+        credentials: Credentials::Keys(s3.access_key.clone(), Secret::new(s3.secret.expose())),
+        extras: S3Extras::default(),
+        ledger: None,
     }
 }

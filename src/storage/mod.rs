@@ -16,7 +16,7 @@ use crate::backup::{Backup, Key};
 use crate::error::Result;
 
 pub use local::LocalStorage;
-pub use s3::{S3Options, S3Storage, test_s3};
+pub use s3::{Credentials, Finding, Profile, S3Options, S3Storage, Verdict, probe, test_s3};
 pub use unavailable::UnavailableStorage;
 
 /// The bytes of an archive on their way; an error inside it aborts whatever consumes it.
@@ -67,6 +67,14 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`crate::error::Kind::NotFound`] when there is none.
     async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// Gives back what broken-off uploads left in the place, only our own; how many there were.
+    ///
+    /// # Errors
+    /// The place or our records cannot be read.
+    async fn sweep_uploads(&self) -> Result<usize> {
+        Ok(0)
+    }
 
     /// The media type that was stored with a backup.
     async fn content_type(&self, key: &Key) -> String {

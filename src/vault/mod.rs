@@ -12,6 +12,7 @@ pub mod mailer;
 mod restore;
 mod retention;
 pub mod schedule;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod upload;

@@ -12,6 +12,9 @@ mod jobs;
 mod raw;
 mod refusals;
 mod restoring;
+#[path = "../s3/mod.rs"]
+mod s3;
 mod serving;
+mod storage;
 mod supervise;
 mod wire;
