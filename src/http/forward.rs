@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_web::body::{BodyStream, None as NoBody, SizedStream};
 use actix_web::dev::Payload;
@@ -34,6 +35,8 @@ use crate::http::services::Services;
 
 /// What an answer has that goes on until somebody leaves.
 const EVENTS: &[u8] = b"text/event-stream";
+/// How long a client that has closed its side may still want an answer.
+const ABANDONED_PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes that are read from a tunnel at a time.
 const TUNNEL_BYTES: usize = 16 * 1024;
 
@@ -62,7 +65,11 @@ pub async fn forward(
         head.headers_mut().remove(http::header::UPGRADE);
     }
     let (parts, ()) = head.into_parts();
-    let answer = front.pass(http::Request::from_parts(parts, body)).await;
+    let answer = tokio::select! {
+        answer = front.pass(http::Request::from_parts(parts, body)) => answer,
+        // Nobody will read what is said here; what was begun behind us is taken back.
+        () = abandoned(request) => return Err(door::try_later(request)),
+    };
     let answer = answer.map_err(|unanswered| match unanswered {
         Unanswered::Down => door::try_later(request),
         Unanswered::Broken(why) => {
@@ -183,6 +190,16 @@ fn copy(headers: &HeaderMap, response: &mut HttpResponseBuilder) {
             response.append_header((name, value));
         }
     }
+}
+
+/// When it is clear that the client of a request has gone. Who only ends its own side, as some
+/// scripts do, gets a moment for the answer.
+async fn abandoned(request: &HttpRequest) {
+    match request.conn_data::<Departure>().cloned() {
+        Some(departure) => departure.wait().await,
+        None => std::future::pending().await,
+    }
+    tokio::time::sleep(ABANDONED_PATIENCE).await;
 }
 
 /// When a stream of events is over: its client has gone, or we go.

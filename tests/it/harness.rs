@@ -76,17 +76,20 @@ impl Server {
 
     /// Stops it, and starts ours on the same folder with these arguments.
     pub(crate) fn again_with<S: AsRef<OsStr>>(mut self, arguments: &[S]) -> Self {
-        assert_eq!(self.stop(STOP_MAX), Some(true), "{}", self.log());
+        if !self.stopped {
+            assert_eq!(self.stop(STOP_MAX), Some(true), "{}", self.log());
+        }
         let empty = tempfile::tempdir().expect("a folder");
         let home = std::mem::replace(&mut self.home, empty);
         Self::launch(Program::Ours, home, arguments)
     }
 
     /// Takes it away without a chance to say anything.
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn killed(mut self) -> Self {
         self.stopped = true;
         self.child.kill().expect("it can be killed");
         self.child.wait().expect("it ends");
+        self
     }
 
     /// Its process.

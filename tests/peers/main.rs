@@ -18,6 +18,7 @@ mod pocketbase;
 mod raw;
 mod scripts;
 mod server;
+mod supervise;
 mod tools;
 mod trees;
 mod world;

@@ -11,6 +11,16 @@ fn the_npm_pocketbase_sdk_lives_the_whole_life_of_a_backup() {
 }
 
 #[test]
+fn the_npm_pocketbase_sdk_lives_it_with_a_real_pocketbase_behind_us() {
+    let Some(pocketbase) = tools::pocketbase(tools::Version::V0_40_4) else { return };
+    if let Some(home) = tools::javascript() {
+        let mut command = Command::new("node");
+        command.arg(home.join("pocketbase.mjs"));
+        live_with(&Program::before(pocketbase), command);
+    }
+}
+
+#[test]
 fn the_npm_bosbase_sdk_lives_the_whole_life_of_a_backup() {
     javascript("bosbase.mjs");
 }
@@ -47,8 +57,11 @@ fn python(script: &str) {
 }
 
 /// Gives the script two fresh servers with different passwords, and wants to hear "done".
-fn live(mut command: Command) {
-    let program = Program::under_test();
+fn live(command: Command) {
+    live_with(&Program::under_test(), command);
+}
+
+fn live_with(program: &Program, mut command: Command) {
     let scratch = scratch();
     let [dir_a, dir_b] = ["a", "b"].map(|name| scratch.path().join(name).join("pb_data"));
     program.upsert(&dir_a, PASSWORD);

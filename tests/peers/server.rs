@@ -42,15 +42,23 @@ pub(crate) enum Settings {
 pub(crate) struct Program {
     path: PathBuf,
     pub(crate) kind: Kind,
+    /// The PocketBase that ours runs behind itself.
+    behind: Option<PathBuf>,
 }
 
 impl Program {
     pub(crate) fn pocketvault() -> Self {
-        Self { path: env!("CARGO_BIN_EXE_pocketvault").into(), kind: Kind::Pocketvault }
+        let path = env!("CARGO_BIN_EXE_pocketvault").into();
+        Self { path, kind: Kind::Pocketvault, behind: None }
+    }
+
+    /// Ours, with that PocketBase behind it.
+    pub(crate) fn before(pocketbase: PathBuf) -> Self {
+        Self { behind: Some(pocketbase), ..Self::pocketvault() }
     }
 
     pub(crate) fn pocketbase(path: PathBuf) -> Self {
-        Self { path, kind: Kind::PocketBase }
+        Self { path, kind: Kind::PocketBase, behind: None }
     }
 
     /// Ours, unless the environment names a PocketBase to prove the tests with.
@@ -63,7 +71,10 @@ impl Program {
 
     /// Makes the superuser, and the folder with it where there is none.
     pub(crate) fn upsert(&self, dir: &Path, password: &str) {
-        let mut command = self.command(dir);
+        let mut command = match self.behind.clone() {
+            Some(owner) => Self::pocketbase(owner).command(dir),
+            None => self.command(dir),
+        };
         command.args(["superuser", "upsert", EMAIL, password, "--dir"]).arg(dir);
         let output = command.output().expect("the program runs");
         let text = String::from_utf8_lossy(&output.stdout).into_owned()
@@ -125,6 +136,9 @@ impl Program {
         command.args(["serve", "--http", &address, "--dir"]).arg(dir);
         if settings == Settings::Encrypted {
             command.args(["--encryptionEnv", KEY_NAME]).env(KEY_NAME, KEY);
+        }
+        if let Some(program) = &self.behind {
+            command.arg("--").arg(program).arg("serve");
         }
         let out = File::create(log).expect("a log file");
         let err = out.try_clone().expect("a log file");

@@ -158,6 +158,37 @@ fn events_come_as_they_happen_and_end_with_their_client() {
 }
 
 #[test]
+fn what_nobody_waits_for_is_taken_back() {
+    let (server, _) = server();
+    let mut stream = connect(server.address()).expect("a connection");
+    stream.write_all(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    thread::sleep(Duration::from_millis(200));
+    drop(stream);
+    let gone = server.data_dir().join(stand_in::GONE);
+    let end = Instant::now() + Duration::from_secs(25);
+    while !gone.exists() {
+        assert!(Instant::now() < end, "the program was not told");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let left = std::fs::read_to_string(gone).expect("written");
+    assert_eq!(left, "true", "the connection behind us was left");
+}
+
+#[test]
+fn a_client_that_asks_first_is_told_to_go_on() {
+    let (server, _) = server();
+    let mut stream = connect(server.address()).expect("a connection");
+    let head =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n";
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut line = String::new();
+    BufReader::new(stream.try_clone().expect("a handle")).read_line(&mut line).expect("a line");
+    assert!(line.starts_with("HTTP/1.1 100 "), "{line}");
+    stream.write_all(b"body").expect("sent");
+    assert_eq!(read_response(&mut stream, false).expect("an answer").text(), "body");
+}
+
+#[test]
 fn a_tunnel_is_a_tunnel() {
     let (server, _) = server();
     let mut stream = connect(server.address()).expect("a connection");

@@ -68,6 +68,24 @@ fn data_on_which_the_program_is_silent_is_rolled_back() {
     assert_eq!(found, "", "{log}");
 }
 
+#[test]
+fn killed_before_the_verdict_it_is_asked_for_once_more() {
+    let (server, token) = server_with(&["--start-timeout", "4"]);
+    back_up(&server, &token, "silent");
+    let request = Request::new("POST /api/backups/odd.zip/restore").auth(&token);
+    assert_eq!(server.send(&request).status, 204);
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !server.log().contains("the stand-in serves \"silent\"") {
+        assert!(Instant::now() < limit, "{}", server.log());
+        thread::sleep(Duration::from_millis(20));
+    }
+    let server = before_the_stand_in(server.killed(), &["--start-timeout", "2"]);
+    let log = server.log();
+    assert!(log.contains("attempt=2") && log.contains("ROLLING BACK"), "{log}");
+    assert_eq!(server.send(&Request::new("GET /pid")).status, 200);
+    assert!(!server.data_dir().join(BEHAVIOUR).exists());
+}
+
 /// A schedule in the program's own settings would run twice, there and here.
 #[test]
 fn a_schedule_is_taken_over_at_the_start_and_out_of_restored_data() {

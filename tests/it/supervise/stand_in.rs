@@ -4,7 +4,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process;
@@ -74,6 +74,10 @@ fn serve(stream: TcpStream, dir: &Path, behaviour: &str) {
             "/events" => events(&mut output, dir),
             "/tunnel" => tunnel(&mut input, &mut output),
             "/die" => process::exit(9),
+            "/long" => {
+                let left = output.try_clone().is_ok_and(leaves);
+                fs::write(dir.join(GONE), left.to_string())
+            }
             "/slow" => {
                 thread::sleep(Duration::from_millis(1500));
                 whole(&mut output, 200, "", b"slow", head_only)
@@ -84,6 +88,12 @@ fn serve(stream: TcpStream, dir: &Path, behaviour: &str) {
             return;
         }
     }
+}
+
+/// Whether the other side ends the connection before 20 s are over.
+fn leaves(mut output: TcpStream) -> bool {
+    let limit = output.set_read_timeout(Some(Duration::from_secs(20)));
+    limit.is_ok() && matches!(output.read(&mut [0]), Ok(0))
 }
 
 fn head(input: &mut impl BufRead) -> Option<Vec<String>> {

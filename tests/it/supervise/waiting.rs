@@ -115,7 +115,7 @@ fn the_program_ends_with_us_however_we_end() {
     assert!(!runs(first));
     let (server, _) = super::server();
     let orphan = pid(&server);
-    server.kill();
+    let _killed = server.killed();
     let end = Instant::now() + Duration::from_secs(10);
     while runs(orphan) {
         assert!(Instant::now() < end, "it lives on");
