@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{Method, StatusCode};
 use percent_encoding::utf8_percent_encode;
 use serde::Deserialize;
@@ -66,7 +67,9 @@ impl<'a> Upload<'a> {
     }
 
     /// Stores what the stream holds.
-    pub(super) async fn store(self, mut body: ByteStream) -> Result<Backup> {
+    pub(super) async fn store(self, body: ByteStream) -> Result<Backup> {
+        // The end is met twice: by the part that it cuts short, and by the one after that.
+        let mut body = body.fuse().boxed();
         let first_bytes = self.storage.plan.part_bytes(1);
         let mut left = Bytes::new();
         let first = fill(&mut body, &mut left, first_bytes).await?;

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod faults;
+mod server;
 mod suite;
 
 use std::time::Duration;
@@ -91,11 +92,13 @@ fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// A stream of the bytes in uneven blocks.
+/// A stream of the bytes in uneven blocks; as the vault's, it must not be asked after its end.
 fn body(bytes: &[u8]) -> ByteStream {
-    let blocks: Vec<Result<Bytes>> =
-        bytes.chunks(700_001).map(|block| Ok(Bytes::copy_from_slice(block))).collect();
-    stream::iter(blocks).boxed()
+    let blocks: Vec<Bytes> = bytes.chunks(700_001).map(Bytes::copy_from_slice).collect();
+    let next = |mut blocks: std::vec::IntoIter<Bytes>| async move {
+        blocks.next().map(|block| (Ok(block), blocks))
+    };
+    stream::unfold(blocks.into_iter(), next).boxed()
 }
 
 /// A stream that breaks after the bytes.
