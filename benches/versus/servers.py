@@ -169,16 +169,21 @@ class Program:
         }
         return kept | {"TMPDIR": str(temporary)}
 
+    def _writes_migrations(self):
+        """Whether it is PocketBase's own program, which keeps migrations in files unless told not
+        to; the bare one that tests/peers builds does not know that flag."""
+        shown = subprocess.run([self.path, "--help"], capture_output=True, text=True, check=False)
+        return "--automigrate" in shown.stdout + shown.stderr
+
     def _start(self, data):
         surroundings, log = self._surroundings(data), data.parent / f"{data.name}.{self.side}.log"
         address = "127.0.0.1:0" if self.side == "ours" else _free_address()
         command = [self.path, "serve", "--http", address, "--dir", data]
         # Ours may answer before a long backup is finished; here the answer is the end.
-        command += (
-            ["--create-wait", str(ANSWER_LIMIT_S)]
-            if self.side == "ours"
-            else ["--automigrate=false"]
-        )
+        if self.side == "ours":
+            command += ["--create-wait", str(ANSWER_LIMIT_S)]
+        elif self._writes_migrations():
+            command += ["--automigrate=false"]
         with open(log, "wb") as out:
             process = subprocess.Popen(
                 command,

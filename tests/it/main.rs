@@ -9,6 +9,7 @@ mod folder;
 mod harness;
 mod hostile;
 mod jobs;
+mod many;
 mod raw;
 mod refusals;
 mod restoring;

@@ -2,6 +2,7 @@
 //!
 //! `scripts` runs the SDKs that people use (npm and PyPI) through the whole life of a backup.
 //! `pocketbase` puts an unchanged PocketBase and our server on the same folders and archives.
+//! `bench` keeps the measurements of `benches/versus` alive.
 //! `trees` gives our archives to everything that reads zips.
 //! `raw` sends, byte for byte, what the SDKs send that cannot be run here.
 //!
@@ -13,6 +14,7 @@
 
 #![expect(clippy::expect_used, reason = "a peer that cannot be driven fails the test on the spot")]
 
+mod bench;
 mod http;
 mod pocketbase;
 mod raw;

@@ -52,6 +52,15 @@ pub(super) fn check_with_tools(path: &Path) {
     }
 }
 
+/// What a Python script says about an archive.
+pub(super) fn check_said(path: &Path, script: &str, expected: &str) {
+    let folder = path.parent().expect("a folder");
+    if let Some(output) = ran("python3", &["-c", script, &path.to_string_lossy()], folder) {
+        let failed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), expected, "{failed}");
+    }
+}
+
 #[test]
 fn info_zip_and_python_read_our_archives() {
     let folder = tempfile::tempdir().expect("a folder");
