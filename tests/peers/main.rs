@@ -4,6 +4,7 @@
 //! `pocketbase` puts an unchanged PocketBase and our server on the same folders and archives.
 //! `bench` keeps the measurements of `benches/versus` alive.
 //! `trees` gives our archives to everything that reads zips.
+//! `bucket` has both keep their backups in one bucket of a real, independent S3 server.
 //! `raw` sends, byte for byte, what the SDKs send that cannot be run here.
 //!
 //! What a test needs is fetched by the ordinary clients (`npm`, `pip`, `go`) into the target
@@ -15,9 +16,12 @@
 #![expect(clippy::expect_used, reason = "a peer that cannot be driven fails the test on the spot")]
 
 mod bench;
+mod bucket;
 mod http;
 mod pocketbase;
 mod raw;
+#[path = "../s3/mod.rs"]
+mod s3;
 mod scripts;
 mod server;
 mod supervise;

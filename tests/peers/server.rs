@@ -258,7 +258,7 @@ fn log_path(dir: &Path) -> PathBuf {
     dir.with_file_name(format!("{name}.{unique}.log"))
 }
 
-fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("an address").to_string()
 }

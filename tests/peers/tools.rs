@@ -96,6 +96,24 @@ pub(crate) fn installed(tool: &'static str, question: &str) -> Option<Vec<PathBu
     Some(vec![tool.into()])
 }
 
+/// An independent S3 server, built from its public module; the sum database vouches for it.
+pub(crate) fn versitygw() -> Option<PathBuf> {
+    const MODULE: &str = "github.com/versity/versitygw/cmd/versitygw";
+    let home = Home::open("versitygw");
+    go_fetches_toolchains()?;
+    home.copy_sources("go/versitygw");
+    home.install(&["version"], "versitygw", || {
+        let version = fs::read_to_string(home.path.join("version"))?;
+        Command::new("go")
+            .args(["install", &format!("{MODULE}@{}", version.trim())])
+            .envs([("GOTOOLCHAIN", "auto"), ("CGO_ENABLED", "0"), ("GOWORK", "off")])
+            .env("GOBIN", &home.path)
+            .current_dir(&home.path)
+            .output()
+    })?;
+    Some(home.path.join("versitygw"))
+}
+
 /// Says it where it is seen: the test harness hides what passing tests print.
 pub(crate) fn skipped(why: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();

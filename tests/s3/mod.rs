@@ -4,7 +4,7 @@
 //! multipart uploads), checks every signature, and keeps what it saw. Faults are programmed per
 //! operation and part. It is included by several test binaries, each of which uses a part of it.
 
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod bucket;

@@ -235,7 +235,8 @@ fn named_parts(xml: &str) -> Vec<(usize, String)> {
     let part = Regex::new(r"(?s)<Part>(.*?)</Part>").expect("a pattern");
     let inner = |text: &str, tag: &str| {
         let found = text.split_once(&format!("<{tag}>"))?.1;
-        found.split_once(&format!("</{tag}>")).map(|(value, _)| value.replace("&quot;", "\""))
+        let (value, _) = found.split_once(&format!("</{tag}>"))?;
+        Some(value.replace("&quot;", "\"").replace("&#34;", "\""))
     };
     let parts = part.captures_iter(xml);
     let pair = |text: &str| Some((inner(text, "PartNumber")?.parse().ok()?, inner(text, "ETag")?));
