@@ -231,8 +231,8 @@ async fn open_state(data: &DataDir, clock: &Clock) -> Result<StateDb> {
     }
 }
 
-/// The key of encrypted settings.
-fn encryption_of(config: &Config) -> Encryption {
+/// The key of encrypted settings: what reads them.
+pub fn encryption_of(config: &Config) -> Encryption {
     let (variable, key) = config.encryption.clone();
     Encryption::new(variable, key)
 }

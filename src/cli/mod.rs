@@ -1,5 +1,7 @@
 //! The command line: one file per command, and nothing here that a library would miss.
 
+mod archive;
+mod restore;
 mod serve;
 mod storage;
 mod superuser;
@@ -23,6 +25,10 @@ struct Cli {
 enum Command {
     /// Start the server
     Serve(crate::config::ServeOptions),
+    /// Restore a backup while nothing runs on the folder
+    Restore(restore::RestoreOptions),
+    /// Make a new folder out of an archive
+    Clone(restore::CloneOptions),
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
@@ -40,6 +46,8 @@ pub fn run() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve(options) => serve::run(&options),
+        Command::Restore(options) => restore::run(options),
+        Command::Clone(options) => restore::clone(options),
         Command::Superuser(command) => superuser::run(command),
         Command::Storage(command) => storage::run(command),
     };

@@ -10,6 +10,7 @@ mod harness;
 mod hostile;
 mod jobs;
 mod many;
+mod offline;
 mod raw;
 mod refusals;
 mod restoring;

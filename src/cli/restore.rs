@@ -1,0 +1,289 @@
+//! `pocketvault restore …`: plan, restore and undo, with nobody running on the folder.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::auth::superusers::Superusers;
+use crate::cli::archive::Found;
+use crate::clock::Clock;
+use crate::config::{Config, FolderOptions, ServeOptions};
+use crate::control::Control;
+use crate::data_dir::{DataDir, STATE};
+use crate::database::{Access, Database};
+use crate::error::{Context, Error, Kind, Result};
+use crate::folder_lock::FolderLock;
+use crate::fsx;
+use crate::occupants;
+use crate::restore::{self, Plan, PlanOptions, Recovery, Scope};
+
+/// How long a tool that copies the databases, or a shell, may have them open.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// What to do while a server runs on the folder.
+const STOP_FIRST: &str = "stop what runs on the folder first; or let the running pocketvault do \
+    it: POST /api/backups/KEY/restore, POST /api/vault/restore/undo";
+
+/// Options of `restore`.
+#[derive(Debug, Args)]
+pub(super) struct RestoreOptions {
+    /// A backup's key, an archive file, or s3://BUCKET/KEY
+    #[arg(required_unless_present = "undo")]
+    archive: Option<String>,
+    /// Only say what would be done
+    #[arg(long, conflicts_with = "undo")]
+    plan: bool,
+    /// Restore into this folder instead of --dir; it is made if need be
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
+    /// Restore only a part: databases, files, or a path such as storage/COLLECTION/RECORD
+    #[arg(long, value_name = "PART", conflicts_with = "undo")]
+    only: Option<String>,
+    /// Bring back the data from before the last restore
+    #[arg(long, conflicts_with = "archive")]
+    undo: bool,
+    /// Do not ask before data is replaced
+    #[arg(long, short)]
+    yes: bool,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    folder: FolderOptions,
+}
+
+/// Options of `clone`.
+#[derive(Debug, Args)]
+pub(super) struct CloneOptions {
+    /// A backup's key, an archive file, or s3://BUCKET/KEY
+    archive: String,
+    /// The new folder; it must be empty or missing
+    target: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    folder: FolderOptions,
+}
+
+/// Runs `clone`: a restore into a folder that has nothing to lose.
+pub(super) fn clone(options: CloneOptions) -> Result<()> {
+    require_empty(&options.target)?;
+    run(RestoreOptions {
+        archive: Some(options.archive),
+        plan: false,
+        into: Some(options.target),
+        only: None,
+        undo: false,
+        yes: true,
+        json: options.json,
+        folder: options.folder,
+    })
+}
+
+/// Runs `restore`.
+pub(super) fn run(options: RestoreOptions) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    // One provider for every TLS client of the process; a second installation is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    runtime.block_on(perform(options))
+}
+
+async fn perform(options: RestoreOptions) -> Result<()> {
+    let serve = ServeOptions { folder: options.folder.clone(), ..ServeOptions::default() };
+    let config = Config::serve(&serve)?;
+    let target = target(&options, &config)?;
+    if options.plan {
+        let (_, plan) = planned(&options, &config, &target, true).await?;
+        say(&plan, options.json)?;
+        return refuse(&plan);
+    }
+    let clock = Clock::system();
+    let _lock = taken(&target)?;
+    // What an interrupted restore left undecided is decided first.
+    swap(&target, &clock).await?;
+    if options.undo {
+        confirm(&options, &target)?;
+        let subject = restore::undo(&target, &clock)?;
+        swap(&target, &clock).await?;
+        return done(&options, &format!("undid the restore of {}", subject.key), &target);
+    }
+    let (found, plan) = planned(&options, &config, &target, false).await?;
+    refuse(&plan)?;
+    confirm(&options, &target)?;
+    let scope = scope(&options)?;
+    let (data, key, at) = (target.clone(), found.key.clone(), clock.clone());
+    let staged = tokio::task::spawn_blocking(move || {
+        let path = found.path();
+        restore::stage(&data, path, &found.key, &scope, &at, &Control::default())?.commit()
+    });
+    staged.await.context("the restoring thread stopped")??;
+    swap(&target, &clock).await?;
+    done(&options, &format!("restored {key} ({})", plan.only), &target)
+}
+
+/// The folder that is restored into. One that was named by `--into` is made.
+fn target(options: &RestoreOptions, config: &Config) -> Result<DataDir> {
+    let target = match &options.into {
+        None => config.data.clone(),
+        Some(into) => {
+            let into = std::path::absolute(into).context("the folder is no usable path")?;
+            if !options.plan && !options.undo {
+                fsx::create_dir_durably(&into)?;
+            }
+            DataDir::new(into, None)
+        }
+    };
+    if target.root().is_dir() {
+        return Ok(target);
+    }
+    let message = format!("{} does not exist", target.root().display());
+    Err(Error::new(Kind::NotFound, message)
+        .hint("name the pb_data folder with --dir, or make a new one with --into"))
+}
+
+/// The right to work on the folder, which nobody else uses.
+fn taken(target: &DataDir) -> Result<FolderLock> {
+    let lock = FolderLock::take(target, false).map_err(|error| match error.kind() {
+        Kind::InUse => error.hint(STOP_FIRST),
+        _ => error,
+    })?;
+    let others = occupants::lasting_processes(target, PATIENCE);
+    if others.is_empty() {
+        return Ok(lock);
+    }
+    let folder = target.root().display();
+    let message = format!("the processes {others:?} have the databases in {folder} open");
+    Err(Error::new(Kind::InUse, message).hint(STOP_FIRST))
+}
+
+async fn planned(
+    options: &RestoreOptions,
+    config: &Config,
+    target: &DataDir,
+    deep: bool,
+) -> Result<(Found, Plan)> {
+    let name = options.archive.as_deref().unwrap_or_default();
+    let found = Found::find(name, config, target).await?;
+    let plan_options = PlanOptions { scope: scope(options)?, deep };
+    let target = target.clone();
+    let work = move || {
+        let control = Control::default();
+        let plan = restore::plan(&target, found.path(), &found.key, &plan_options, &control)?;
+        Ok((found, plan))
+    };
+    tokio::task::spawn_blocking(work).await.context("the planning thread stopped")?
+}
+
+fn scope(options: &RestoreOptions) -> Result<Scope> {
+    options.only.as_deref().map_or(Ok(Scope::All), Scope::parse)
+}
+
+fn refuse(plan: &Plan) -> Result<()> {
+    match &plan.refused {
+        None => Ok(()),
+        Some(reason) => {
+            let message = format!("{} cannot be restored: {reason}", plan.key);
+            Err(Error::new(Kind::Corrupt, message))
+        }
+    }
+}
+
+/// Asks whoever sits there; whoever does not must have said `--yes`. Nobody is asked about a
+/// folder that holds nothing.
+fn confirm(options: &RestoreOptions, target: &DataDir) -> Result<()> {
+    if options.yes || !target.data_db().exists() {
+        return Ok(());
+    }
+    let refused = |message: &'static str| Err(Error::new(Kind::Denied, message));
+    if !std::io::stdin().is_terminal() {
+        return refused("nobody is there to confirm that data is replaced; say --yes");
+    }
+    let mut stderr = std::io::stderr();
+    let question = format!("Replace the data in {}? [y/N] ", target.root().display());
+    stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).context("cannot ask")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => refused("nothing was changed"),
+    }
+}
+
+/// Swaps what waits for it, and gives the verdict that a server's start would give.
+async fn swap(target: &DataDir, clock: &Clock) -> Result<()> {
+    match restore::recover(target, clock)? {
+        Recovery::Nothing { .. } => {}
+        Recovery::RolledBack { reason, .. } => return Err(rolled_back(&reason)),
+        Recovery::Swapped { .. } => match opens(target, clock).await {
+            Ok(()) => restore::prove(target, clock)?,
+            Err(error) => {
+                restore::roll_back(target, &error.full(), clock)?;
+                return Err(rolled_back(&error.full()));
+            }
+        },
+    }
+    restore::empty_trash(target);
+    Ok(())
+}
+
+fn rolled_back(reason: &str) -> Error {
+    let message = format!("the restore was rolled back, the old data is in place: {reason}");
+    Error::new(Kind::Corrupt, message)
+}
+
+/// Whether the data opens and somebody can log in.
+async fn opens(target: &DataDir, clock: &Clock) -> Result<()> {
+    if !target.data_db().exists() {
+        // Files alone were restored into a folder without databases.
+        return Ok(());
+    }
+    let database = Database::open(target.root(), Access::ReadWrite)?;
+    let superusers = Superusers::new(database.clone(), clock.clone()).count().await;
+    database.close().await;
+    match superusers? {
+        0 => Err(Error::new(Kind::Corrupt, "nobody could log in: there is no superuser")),
+        _ => Ok(()),
+    }
+}
+
+fn done(options: &RestoreOptions, what: &str, target: &DataDir) -> Result<()> {
+    let undo = restore::status(target)?.and_then(|status| status.undo).is_some();
+    let folder = target.root().display();
+    if options.json {
+        return print(
+            &serde_json::json!({ "done": what, "folder": folder.to_string(), "undo": undo }),
+        );
+    }
+    let hint = if undo { "; `pocketvault restore --undo` takes it back" } else { "" };
+    writeln!(std::io::stdout(), "{what} in {folder}{hint}").context("cannot print")
+}
+
+fn say(plan: &Plan, json: bool) -> Result<()> {
+    match json {
+        true => print(&serde_json::to_value(plan).context("cannot word the plan")?),
+        false => write!(std::io::stdout(), "{plan}").context("cannot print"),
+    }
+}
+
+fn print(value: &serde_json::Value) -> Result<()> {
+    writeln!(std::io::stdout(), "{value}").context("cannot print")
+}
+
+/// A folder that holds nothing, but for what an earlier attempt of ours left.
+fn require_empty(folder: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let foreign = entries.flatten().find(|entry| entry.file_name() != STATE);
+    match foreign {
+        None => Ok(()),
+        Some(entry) => {
+            let message = format!("{} is not empty: {:?}", folder.display(), entry.file_name());
+            Err(Error::new(Kind::Exists, message)
+                .hint("choose a new folder, or use `pocketvault restore --into`"))
+        }
+    }
+}
