@@ -13,13 +13,11 @@ use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
 use crate::http::services::storage_of;
 use crate::settings::store::Store;
-use crate::storage::{LocalStorage, S3Options, S3Storage, Storage};
+use crate::storage::{Credentials, LocalStorage, S3Options, S3Storage, Storage};
 use crate::vault::Archive;
 
 /// How an address on S3 begins.
 const S3: &str = "s3://";
-/// The region when none is named.
-const REGION_DEFAULT: &str = "us-east-1";
 
 /// An archive as a file on the local disk.
 #[derive(Debug)]
@@ -59,7 +57,7 @@ impl Found {
         }
         if let Some(address) = name.strip_prefix(S3) {
             let (bucket, key) = address.split_once('/').unwrap_or((address, ""));
-            let storage = S3Storage::new(&s3_options(bucket)?)?;
+            let storage = S3Storage::new(&s3_options(bucket, config))?;
             return Self::fetch(&storage, &Key::existing(key)?, target).await;
         }
         let missing = || {
@@ -73,13 +71,15 @@ impl Found {
             return Self::fetch(&local, &key, target).await;
         }
         if !config.data.data_db().is_file() {
-            return Err(missing());
+            let bucket = config.storage.bucket.as_ref().ok_or_else(missing)?;
+            let options = S3Options::configured(bucket, &config.storage.extras);
+            return Self::fetch(&S3Storage::new(&options)?, &key, target).await;
         }
         let database = Database::open(config.data.root(), Access::ReadOnly)?;
         let settings = Store::new(database.clone(), encryption_of(config), Clock::system());
         let current = settings.current().await;
         database.close().await;
-        let storage = storage_of(current?.as_ref(), &config.data);
+        let storage = storage_of(current?.as_ref(), &config.storage, &config.data);
         Self::fetch(storage.as_ref(), &key, target).await.map_err(|error| match error.kind() {
             Kind::NotFound => missing(),
             _ => error,
@@ -93,25 +93,18 @@ impl Found {
     }
 }
 
-/// A bucket, with the names of variables that every S3 tool knows.
-fn s3_options(bucket: &str) -> Result<S3Options> {
+/// A bucket that is named on the command line. Who may open it, and where it is, comes from the
+/// environment, by the names that every S3 tool knows.
+fn s3_options(bucket: &str, config: &Config) -> S3Options {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let needed = |name: &str| {
-        variable(name).ok_or_else(|| {
-            Error::new(Kind::Invalid(Vec::new()), format!("the variable {name} is not set")).hint(
-                "s3:// needs AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; AWS_REGION and \
-                    AWS_ENDPOINT_URL say where",
-            )
-        })
-    };
-    let region = variable("AWS_REGION").unwrap_or_else(|| REGION_DEFAULT.to_owned());
-    let endpoint = variable("AWS_ENDPOINT_URL");
-    Ok(S3Options {
+    let endpoint = variable("AWS_ENDPOINT_URL_S3").or_else(|| variable("AWS_ENDPOINT_URL"));
+    S3Options {
         bucket: bucket.to_owned(),
+        region: variable("AWS_REGION").unwrap_or_default(),
         force_path_style: endpoint.is_some(),
-        endpoint: endpoint.unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com")),
-        region,
-        access_key: needed("AWS_ACCESS_KEY_ID")?,
-        secret: needed("AWS_SECRET_ACCESS_KEY")?,
-    })
+        endpoint: endpoint.unwrap_or_default(),
+        credentials: Credentials::Environment,
+        extras: config.storage.extras.clone(),
+        ledger: None,
+    }
 }

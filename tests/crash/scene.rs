@@ -157,23 +157,12 @@ impl Scene {
 
     /// Plays an act in a process of its own.
     pub(crate) fn run(&self, act: Act, root: &Path, variable: &str, value: &str) -> Ending {
-        let report = root.join("report");
-        let status = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child", "--ignored", "--test-threads=1"])
-            .env("CRASH_ACT", format!("{act:?}"))
-            .env("CRASH_ROOT", root)
-            .env("CRASH_REPORT", &report)
-            .env(variable, value)
-            .env("POCKETVAULT_TRACE", root.join("trace"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        if status.signal() == Some(9) {
-            return Ending::Killed;
-        }
-        assert!(status.success(), "{act:?} with {variable}={value} panicked");
-        Ending::Said(fs::read_to_string(report).unwrap())
+        play(root, ("CRASH_ACT", &format!("{act:?}")), (variable, value))
+    }
+
+    /// Plays the restore of a part and its undo in a process of its own.
+    pub(crate) fn run_part(&self, scope: &str, root: &Path, variable: &str, value: &str) -> Ending {
+        play(root, ("CRASH_SCOPE", scope), (variable, value))
     }
 
     /// Calls `check` for 1 to `count` on all processors; how many were tried.
@@ -262,6 +251,27 @@ impl Scene {
     }
 }
 
+/// The child, with one order and one fault.
+fn play(root: &Path, order: (&str, &str), fault: (&str, &str)) -> Ending {
+    let report = root.join("report");
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child", "--ignored", "--test-threads=1"])
+        .env(order.0, order.1)
+        .env("CRASH_ROOT", root)
+        .env("CRASH_REPORT", &report)
+        .env(fault.0, fault.1)
+        .env("POCKETVAULT_TRACE", root.join("trace"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    if status.signal() == Some(9) {
+        return Ending::Killed;
+    }
+    assert!(status.success(), "{order:?} with {fault:?} panicked");
+    Ending::Said(fs::read_to_string(report).unwrap())
+}
+
 /// Stages the folder `archive` as an archive would be, and commits.
 fn stage(data: &DataDir, archive: &Path) -> Result<()> {
     let options = StageOptions {
@@ -277,7 +287,7 @@ fn stage(data: &DataDir, archive: &Path) -> Result<()> {
     restore::stage_with(data, &options, &Control::default(), unpack)?.commit()
 }
 
-fn recover_and_prove(data: &DataDir) -> Result<()> {
+pub(crate) fn recover_and_prove(data: &DataDir) -> Result<()> {
     if let Recovery::Swapped { .. } = restore::recover(data, &clock())? {
         restore::prove(data, &clock())?;
     }
