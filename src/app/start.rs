@@ -178,6 +178,7 @@ impl Start<'_> {
         let program = self.supervisor.zip(keeper).map(|(supervisor, keeper)| Behind {
             front: Front::new(supervisor, self.config.request_wait, self.leaving.clone()),
             keeper,
+            read: std::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         });
         App::build(self.config, self.clock.clone(), Handle::current(), program).await

@@ -34,8 +34,12 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let mut config = Config::serve(options)?;
     // Held until the process ends, before anything of the folder is looked at.
     let _lock = FolderLock::take(&config.data, config.beside)?;
-    match config.supervise {
-        Some(_) => require_free(&config.data)?,
+    match &config.supervise {
+        Some(program) => {
+            // Before a restore is recovered: without the program there could be no verdict.
+            program.require_program()?;
+            require_free(&config.data)?;
+        }
         None => config.beside = config.beside || occupied(&config.data)?,
     }
     let clock = Clock::system();

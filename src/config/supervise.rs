@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -115,6 +115,28 @@ impl Supervise {
             ),
             stop_timeout: seconds(options.stop_timeout, file.stop_timeout, STOP_TIMEOUT_S_DEFAULT),
         }))
+    }
+
+    /// Finds out whether there is a file that can be run, before anything depends on it.
+    ///
+    /// # Errors
+    /// [`Kind::Unavailable`] when there is none.
+    pub fn require_program(&self) -> Result<()> {
+        let runs = |path: &Path| {
+            path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+        };
+        let named = Path::new(&self.program);
+        let found = match named.components().count() {
+            1 => std::env::var_os("PATH").is_some_and(|path| {
+                std::env::split_paths(&path).any(|folder| runs(&folder.join(named)))
+            }),
+            _ => runs(named),
+        };
+        if found {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unavailable, format!("cannot run {}", named.display()))
+            .hint("is it there, and may it be executed?"))
     }
 
     /// Gives the program a flag that it was not given by the user.
@@ -251,6 +273,20 @@ mod tests {
         assert!(agree("dir", Some(1), Some(2)).is_err());
         assert_eq!(agree("dir", Some(1), Some(1)).expect("agreed"), Some(1));
         assert_eq!(agree("dir", None, Some(2)).expect("agreed"), Some(2));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_noticed() {
+        for (program, there) in [
+            ("sh", true),
+            ("/bin/sh", true),
+            ("no-such-program", false),
+            ("./sh", false),
+            ("/", false),
+        ] {
+            let found = resolve(&[program]).expect("usable").expect("a program");
+            assert_eq!(found.require_program().is_ok(), there, "{program}");
+        }
     }
 
     #[test]

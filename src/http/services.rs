@@ -1,7 +1,7 @@
 //! What requests are served with.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -26,6 +26,10 @@ use crate::storage::{
 use crate::vault::Vault;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
+
+/// How old the settings may be by which a request is passed on. Each of many requests would
+/// wait for a database connection otherwise.
+const RECENT: Duration = Duration::from_millis(250);
 
 /// Everything behind the routes.
 #[derive(Debug)]
@@ -73,6 +77,8 @@ pub struct Behind {
     pub front: Front,
     /// What of its settings is ours.
     pub keeper: Arc<Keeper>,
+    /// When the settings were read last for a request that is passed on.
+    pub read: Mutex<Option<Instant>>,
     /// Held while the settings are changed, which takes two steps here.
     pub changing: tokio::sync::Mutex<()>,
 }
@@ -127,7 +133,15 @@ impl Services {
 
     /// The settings of now, or the last that were read: a program that is just being started
     /// again may keep its database to itself.
+    /// They are not older than [`RECENT`]: whoever changes them through us is followed at once.
     pub async fn recent_settings(&self) -> Arc<Settings> {
+        if let Some(program) = &self.program {
+            let mut read = program.read.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.is_some_and(|read| read.elapsed() < RECENT) {
+                return self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            }
+            *read = Some(Instant::now());
+        }
         match self.settings.current().await {
             Ok(settings) => {
                 self.follow(&settings);

@@ -40,12 +40,17 @@ fn restored_behaviour(behaviour: &str, end: &str) -> (String, String) {
     let list = server.send(&Request::new("GET /api/backups").auth(&token));
     assert_eq!(list.status, 200, "{}", list.text());
     let found = fs::read_to_string(server.data_dir().join(BEHAVIOUR)).unwrap_or_default();
-    (found, server.log())
+    let jobs = server.send(&Request::new("GET /api/vault/jobs").auth(&token)).json();
+    let jobs = jobs.as_array().expect("a list").iter();
+    let ends = jobs.map(|job| format!("{} {}\n", job["kind"], job["state"]).replace('"', ""));
+    (found, server.log() + &ends.collect::<String>())
 }
 
 #[test]
 fn data_on_which_the_program_is_well_is_proven() {
-    assert_eq!(restored_behaviour("200", "is proven").0, "200");
+    let (found, log) = restored_behaviour("200", "is proven");
+    assert_eq!(found, "200", "{log}");
+    assert!(log.contains("restore done"), "its job says so: {log}");
 }
 
 #[test]
@@ -59,6 +64,7 @@ fn data_on_which_the_program_answers_oddly_is_kept() {
 fn data_on_which_the_program_dies_is_rolled_back() {
     let (found, log) = restored_behaviour("dies", "ROLLING BACK");
     assert_eq!(found, "", "{log}");
+    assert!(log.contains("restore failed"), "its job says so: {log}");
     assert!(log.contains("the program dies when it is started: exit status: 7"), "{log}");
 }
 

@@ -69,6 +69,10 @@ pub(super) async fn change_settings(
         })?;
         tracing::info!(by = superuser.identity().email(), "changed the schedule or the proxies");
     }
+    // Whatever was changed, the next request is passed on by it.
+    if let Ok(settings) = call.services.settings.current().await {
+        call.services.follow(&settings);
+    }
     laid_over(call, program, said)
 }
 
