@@ -35,6 +35,7 @@ with_each_version!(
     events_come_through,
     a_folder_is_made_by_the_program_itself,
     a_long_download_is_resumed_after_a_restore,
+    the_program_sees_the_true_address_of_a_client,
 );
 
 /// What the proofs get: the pair of programs, and PocketBase alone.
@@ -73,6 +74,15 @@ fn an_application_works_through_us_and_comes_back_from_our_backup(stage: &Stage)
         log.contains("the restore is proven").then_some(()).ok_or(log)
     });
     assert_eq!(world::check(&client), before);
+    // One call brings the data of before back, and it can be taken back, too.
+    for (round, records) in [(2, 30), (3, 20)] {
+        client.post("/api/vault/restore/undo", &json!({})).expect(202);
+        eventually("the undo is proven", || {
+            let proven = server.log().matches("the restore is proven").count();
+            (proven == round).then_some(()).ok_or_else(|| server.log())
+        });
+        assert_eq!(world::check(&client).len(), records);
+    }
     world::add_many(&client, "later", 3);
     let dir = server.dir.clone();
     server.stop();
@@ -288,6 +298,31 @@ fn a_folder_is_made_by_the_program_itself(stage: &Stage) {
     assert_eq!(client.keys(), ["first.zip"]);
     let real = client.get("/api/health").expect(200).json();
     assert_eq!(real["data"]["canBackup"], true);
+}
+
+fn the_program_sees_the_true_address_of_a_client(stage: &Stage) {
+    let (_server, client) = stage.start();
+    let send = |method: &str, path: &str, headers: &str, body: &Value| {
+        let body = if method == "GET" { String::new() } else { body.to_string() };
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: {}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            client.token,
+            body.len()
+        );
+        exchange(&client.base, request.as_bytes()).expect("an answer").status
+    };
+    let from_there = "X-Real-IP: 10.1.2.3\r\n";
+    let trust = json!({ "trustedProxy": { "headers": ["X-Real-IP"] } });
+    assert_eq!(send("PATCH", "/api/settings", "", &trust), 200);
+    let only_there = json!({ "superuserIPs": ["10.1.2.3"] });
+    assert_eq!(send("PATCH", "/api/settings", from_there, &only_there), 200);
+    for path in ["/api/collections", "/api/backups", "/api/settings", "/api/logs"] {
+        assert_eq!(send("GET", path, from_there, &json!({})), 200, "{path} from there");
+        for elsewhere in ["", "X-Forwarded-For: 10.1.2.3\r\n", "X-Real-IP: 10.1.2.4\r\n"] {
+            assert_eq!(send("GET", path, elsewhere, &json!({})), 403, "{path} {elsewhere:?}");
+        }
+    }
 }
 
 fn a_long_download_is_resumed_after_a_restore(stage: &Stage) {
