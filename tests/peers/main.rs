@@ -24,6 +24,7 @@ mod raw;
 mod s3;
 mod scripts;
 mod server;
+mod spellings;
 mod supervise;
 mod tools;
 mod trees;
