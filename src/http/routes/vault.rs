@@ -13,6 +13,8 @@ pub enum VaultRoute {
     JobList,
     /// `GET /api/vault/jobs/{id}`
     JobGet(Vec<u8>),
+    /// `GET /api/vault/program`
+    Program,
     /// `GET /api/vault/restore`
     RestoreStatus,
     /// `POST /api/vault/restore/undo`
@@ -42,6 +44,7 @@ impl VaultRoute {
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
+            [b"program"] => Self::Program,
             [b"restore"] => Self::RestoreStatus,
             _ => return None,
         })

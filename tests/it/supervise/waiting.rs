@@ -104,6 +104,9 @@ fn a_request_does_not_wait_for_ever() {
     assert_eq!((answer.status, answer.header("Retry-After")), (503, Some("5")));
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
     assert_eq!(server.send(&Request::new("GET /api/backups").auth(&token)).status, 200);
+    let told = server.send(&Request::new("GET /api/vault/program").auth(&token)).json();
+    assert_eq!((&told["ready"], &told["ended"]), (&false.into(), &"exit status: 7".into()));
+    assert!(told["deaths"].as_u64().is_some_and(|deaths| deaths > 0), "{told}");
     std::fs::remove_file(server.data_dir().join(super::stand_in::BEHAVIOUR)).expect("removed");
 }
 

@@ -2,6 +2,7 @@
 
 mod events;
 mod jobs;
+mod program;
 mod restore;
 
 use actix_web::HttpResponse;
@@ -22,6 +23,7 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,
         VaultRoute::JobGet(id) => jobs::get(call, &superuser, &id).await,
+        VaultRoute::Program => program::get(call, &superuser).await,
         VaultRoute::RestoreStatus => restore::status(call, &superuser).await,
         VaultRoute::RestoreUndo => restore::undo(call, &superuser).await,
         VaultRoute::BackupPlan(key) => restore::plan(call, &superuser, &key).await,
