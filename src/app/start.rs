@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::app::{App, encryption_of};
+use crate::app::{App, encryption_of, outside};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::{Access, Database};
@@ -88,7 +88,13 @@ impl Start<'_> {
     /// With data that nobody doubts.
     async fn begin(&self) -> Result<App> {
         let keeper = self.keeper()?;
-        let Some(supervisor) = self.supervisor else { return self.build(None).await };
+        let Some(supervisor) = self.supervisor else {
+            let app = self.build(None).await?;
+            if let Err(error) = outside::start(self.config).await {
+                tracing::error!(error = error.full(), "START THE APPLICATION BY HAND");
+            }
+            return Ok(app);
+        };
         if !self.config.data.data_db().exists() {
             // The program makes its own data; it must not know of a schedule later either.
             tracing::info!("a first start of the program, which makes its data");
@@ -129,7 +135,13 @@ impl Start<'_> {
             app.close().await;
             return Err(error);
         }
-        let Some(supervisor) = self.supervisor else { return Ok(app) };
+        let Some(supervisor) = self.supervisor else {
+            if let Err(error) = outside::start(self.config).await {
+                app.close().await;
+                return Err(error);
+            }
+            return Ok(app);
+        };
         supervisor.start();
         loop {
             let against = match supervisor.verdict(self.start_timeout()).await {

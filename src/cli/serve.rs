@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::app::FirstSuperuser;
+use crate::app::outside;
 use crate::app::run::{Ended, Serving, Signals};
 use crate::app::start::Start;
 use crate::clock::Clock;
@@ -34,17 +35,20 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let mut config = Config::serve(options)?;
     // Held until the process ends, before anything of the folder is looked at.
     let _lock = FolderLock::take(&config.data, config.beside)?;
+    let is_outside = outside::is_due(&config);
     match &config.supervise {
         Some(program) => {
             // Before a restore is recovered: without the program there could be no verdict.
             program.require_program()?;
             require_free(&config.data)?;
         }
+        None if is_outside => config.beside = true,
         None => config.beside = config.beside || occupied(&config.data)?,
     }
     let clock = Clock::system();
     let listener = listener(config.http)?;
     let recovery = match config.beside {
+        true if is_outside => outside::swap(&config, &clock)?,
         true => {
             restore::require_settled(&config.data).map_err(|error| match error.kind() {
                 Kind::InUse => error.hint(STOP_OTHERS),

@@ -163,7 +163,9 @@ impl Services {
         let mut others = occupants::other_processes(&self.data);
         others.retain(|pid| !occupants::is_in_group(*pid, group));
         let ours = self.database.access() == Access::ReadWrite || self.program.is_some();
-        if ours && others.is_empty() {
+        // Its owner is stopped and started around the swap.
+        let is_stopped_for_us = !ours && self.vault.restore().commands.is_some();
+        if (ours && others.is_empty()) || is_stopped_for_us {
             return Ok(());
         }
         tracing::warn!(?others, "a restore was refused: the folder is in use");
@@ -172,8 +174,9 @@ impl Services {
             match ours {
                 true => "Another process runs on this data. Stop it before you restore.",
                 false => {
-                    "This data belongs to another process and is only read here. Stop that \
-                     process, and restart pocketvault once it is stopped."
+                    "This data belongs to another process and is only read here. Configure \
+                     stop_command and start_command, or stop that process and restart \
+                     pocketvault once it is stopped."
                 }
             },
         ))

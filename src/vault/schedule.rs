@@ -145,7 +145,7 @@ impl Scheduler {
     pub async fn run(self) {
         let mut last = minute_of(self.clock.now());
         self.forget().await;
-        if self.duty != Duty::Nothing {
+        if self.has_old_data() {
             restore::empty_trash_later(self.vault.data());
         }
         loop {
@@ -246,9 +246,14 @@ impl Scheduler {
         Err(Error::new(Kind::Busy, "no moment was free for the automatic backup"))
     }
 
+    /// Whether it is ours to restore, and so to clear up after restores.
+    fn has_old_data(&self) -> bool {
+        self.duty != Duty::Nothing || self.vault.restore().commands.is_some()
+    }
+
     /// [`Scheduler::forget_old_data`] as a duty of the house, not one of PocketBase's tasks.
     async fn forget(&self) {
-        if self.duty == Duty::Nothing {
+        if !self.has_old_data() {
             return;
         }
         if let Err(error) = self.forget_old_data().await {

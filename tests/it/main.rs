@@ -11,6 +11,7 @@ mod hostile;
 mod jobs;
 mod many;
 mod offline;
+mod outside;
 mod raw;
 mod refusals;
 mod restoring;
