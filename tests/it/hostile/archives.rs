@@ -10,32 +10,57 @@ use crate::archives::{Member, read_zip, write_zip};
 use crate::harness::Server;
 use crate::raw::Request;
 
+/// Fewest archives that must be tried, the cut ones not counted.
+const ROWS_MIN: usize = 40;
+/// How the answer begins when the plan refuses.
+const REFUSED: &str = "The backup cannot be restored: ";
+
 #[test]
-fn a_hostile_archive_is_refused_and_the_data_stays() {
+fn a_hostile_archive_is_refused_with_the_reason_and_the_data_stays() {
     let server = Server::start_ours();
     let token = server.login();
     let base = own_backup(&server, &token);
     let rename = json!({"meta": {"appName": "Untouched"}});
     let patch = Request::new("PATCH /api/settings").auth(&token).json(&rename);
     assert_eq!(server.send(&patch).status, 200);
-    let mut faults = Vec::new();
-    for (name, members) in hostile(&base) {
-        let archive = write_zip(&members, false);
-        let answer = server.send(&upload("hostile.zip", &archive).auth(&token));
-        if answer.status == 204 {
-            restore_and_wait(&server, &token);
-        } else if answer.status != 400 {
-            faults.push(format!("{name}: upload answered {}", answer.status));
+    let mut rows = hostile(&base);
+    let count = rows.len();
+    assert!(count >= ROWS_MIN, "only {count}");
+    let whole = write_zip(&base, false);
+    let cuts = (0..100).map(|percent| {
+        (format!("cut at {percent} %"), whole[..whole.len() * percent / 100].to_vec())
+    });
+    rows.extend(cuts);
+    let (mut faults, mut at_once) = (Vec::new(), 0);
+    for (name, archive) in &rows {
+        // Past the upload, which refuses some of them already: this is about the restore.
+        fs::write(server.data_dir().join("backups/hostile.zip"), archive).expect("written");
+        let restore = Request::new("POST /api/backups/hostile.zip/restore").auth(&token);
+        let answer = server.send(&restore);
+        let reason = match answer.status {
+            400 => {
+                at_once += 1;
+                let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+                message.strip_prefix(REFUSED).unwrap_or_default().to_owned()
+            }
+            _ => {
+                server.wait_until_idle(&token);
+                let jobs = server.send(&Request::new("GET /api/vault/jobs").auth(&token)).json();
+                jobs[0]["error"].as_str().unwrap_or_default().to_owned()
+            }
+        };
+        if reason.is_empty() {
+            faults.push(format!("{name}: no reason, {} {}", answer.status, answer.text()));
         }
         let settings = server.send(&Request::new("GET /api/settings").auth(&token));
         if settings.status != 200 || settings.json()["meta"]["appName"] != "Untouched" {
             faults.push(format!("{name}: restored ({})", settings.status));
         }
         faults.extend(server.files_beside().iter().map(|file| format!("{name}: made {file}")));
-        let delete = Request::new("DELETE /api/backups/hostile.zip").auth(&token);
-        server.send(&delete);
     }
+    fs::remove_file(server.data_dir().join("backups/hostile.zip")).expect("removed");
     assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), server.log());
+    println!("{count} hostile archives and 100 cut ones, {at_once} refused before any work");
     assert_sound(&server);
 }
 
@@ -81,38 +106,138 @@ fn restore_and_wait(server: &Server, token: &str) {
     server.wait_until_idle(token);
 }
 
+/// What it is, and its bytes.
+type Rows = Vec<(String, Vec<u8>)>;
+
 /// Archives of a sound backup plus or minus something.
-fn hostile(base: &[Member]) -> Vec<(&'static str, Vec<Member>)> {
-    let plus = |member: Member| [base, &[member]].concat();
-    let with_data = |data: &[u8]| {
-        let mut members = base.to_vec();
-        for member in members.iter_mut().filter(|member| member.name == "data.db") {
-            member.data = data.to_vec();
-        }
-        members
+fn hostile(base: &[Member]) -> Rows {
+    let ends = broken_ends(&write_zip(base, false));
+    [bad_names(base), bad_methods_and_modes(base), bad_databases(base), liars(base), ends].concat()
+}
+
+fn row(what: impl Into<String>, members: &[Member]) -> (String, Vec<u8>) {
+    (what.into(), write_zip(members, false))
+}
+
+fn plus(base: &[Member], member: Member) -> Vec<Member> {
+    [base, &[member]].concat()
+}
+
+fn without(base: &[Member], name: &str) -> Vec<Member> {
+    base.iter().filter(|member| member.name != name).cloned().collect()
+}
+
+fn with_data(base: &[Member], change: impl Fn(&mut Member)) -> Vec<Member> {
+    let mut members = base.to_vec();
+    members.iter_mut().filter(|member| member.name == "data.db").for_each(change);
+    members
+}
+
+fn bad_names(base: &[Member]) -> Rows {
+    let up = "../".repeat(50) + "tmp/evil";
+    let deep = "d/".repeat(2_500) + "x";
+    let long = "n".repeat(300);
+    let names = [
+        "../evil",
+        "storage/../../evil",
+        "/../evil",
+        "a/../../evil",
+        "./../evil",
+        "..",
+        ".",
+        "./",
+        "a/..",
+        "/",
+        "",
+        &up,
+        &deep,
+        &long,
+        "storage/a\0b",
+        "data.db/x",
+        "data.db/../../x",
+    ];
+    let named = |name: &str| row(format!("{name:.40?}"), &plus(base, Member::stored(name, "x")));
+    let mut rows: Rows = names.into_iter().map(named).collect();
+    let both = [Member::stored("f", "x"), Member::stored("f/y", "x")];
+    rows.push(row("a file and a folder", &[base, &both].concat()));
+    rows
+}
+
+fn bad_methods_and_modes(base: &[Member]) -> Rows {
+    let method = |method: u16| {
+        let change = |member: &mut Member| {
+            (member.method, member.flags) = (method, u16::from(method == 99));
+        };
+        row(format!("method {method}"), &with_data(base, change))
     };
+    let mode = |mode: u32| {
+        let members = with_data(base, |member| member.mode = mode);
+        row(format!("a data.db of mode {mode:o}"), &members)
+    };
+    let methods = [1, 6, 9, 12, 14, 93, 95, 98, 99].map(method);
+    let modes = [0o120_777, 0o010_644, 0o020_666, 0o060_666, 0o140_777, 0o040_755].map(mode);
+    methods.into_iter().chain(modes).collect()
+}
+
+fn bad_databases(base: &[Member]) -> Rows {
     let data = &base.iter().find(|member| member.name == "data.db").expect("data.db").data;
     let mut torn = data.clone();
     let middle = torn.len() / 2;
     torn[4096..middle].fill(0xa5);
-    let claims = |name: &str, claimed: u32, real: usize| {
-        let member = Member::stored(name, vec![0; real]);
-        plus(Member { method: 8, claimed_size: Some(claimed), ..member })
+    let mut rows = Rows::new();
+    for content in [&b""[..], b"hello", b"SQLite format 3\0", &data[..middle], &torn] {
+        let members = with_data(base, |member| member.data = content.to_vec());
+        rows.push(row(format!("a bad data.db of {} bytes", content.len()), &members));
+    }
+    for name in ["pb_data/data.db", "data.db.bak", "data.db/", "storage/data.db"] {
+        let members = with_data(base, |member| member.name = name.to_owned());
+        rows.push(row(format!("data.db as {name}"), &members));
+    }
+    let extra = |name: &str| Member::stored(name, "x");
+    let no_logs = without(base, "auxiliary.db");
+    rows.extend([
+        row("no data.db", &without(base, "data.db")),
+        row("nothing", &[]),
+        row("two, the last one bad", &plus(base, extra("data.db"))),
+        row("a rollback journal", &plus(base, extra("data.db-journal"))),
+        row("a journal of the logs", &plus(base, extra("auxiliary.db-journal"))),
+        row("bad logs", &plus(&no_logs, extra("auxiliary.db"))),
+        row("a write-ahead log of nothing", &plus(&no_logs, extra("auxiliary.db-wal"))),
+    ]);
+    rows
+}
+
+fn liars(base: &[Member]) -> Rows {
+    let mut rows = Rows::new();
+    for (claimed, real) in [(10, 64 << 20), (1000, 10), (u32::MAX - 1, 10)] {
+        let member = Member::stored("storage/liar", vec![0; real]);
+        let member = Member { method: 8, claimed_size: Some(claimed), ..member };
+        let members = plus(base, member);
+        rows.push(row(format!("{real} bytes that claim {claimed}"), &members));
+        rows.push((format!("{claimed} claimed in zip64"), write_zip(&members, true)));
+    }
+    rows
+}
+
+/// A sound archive whose end record lies, and files that are no archives.
+fn broken_ends(whole: &[u8]) -> Rows {
+    let end = whole.len() - 22;
+    let patched = |what: &str, at: usize, bytes: &[u8]| {
+        let mut archive = whole.to_vec();
+        archive[end + at..end + at + bytes.len()].copy_from_slice(bytes);
+        (what.to_owned(), archive)
     };
+    let plain = |what: &str, bytes: &[u8]| (what.to_owned(), bytes.to_vec());
     vec![
-        ("a way up", plus(Member::stored("../evil", "x"))),
-        ("a way up inside", plus(Member::stored("storage/../../evil", "x"))),
-        ("many ways up", plus(Member::stored(&("../".repeat(50) + "tmp/evil"), "x"))),
-        ("a file where a folder is", plus(Member::stored("data.db/x", "x"))),
-        ("an empty data.db", with_data(b"")),
-        ("a data.db of text", with_data(b"hello")),
-        ("a data.db cut in half", with_data(&data[..data.len() / 2])),
-        ("a data.db that is torn", with_data(&torn)),
-        ("only a header of SQLite", with_data(b"SQLite format 3\0")),
-        ("a rollback journal", plus(Member::stored("data.db-journal", "x"))),
-        ("a bomb that hides its size", claims("storage/bomb", 10, 64 << 20)),
-        ("a file shorter than it claims", claims("storage/short", 1000, 10)),
-        ("a name that is too long", plus(Member::stored(&"n".repeat(300), "x"))),
-        ("a zero in a name", plus(Member::stored("storage/a\0b", "x"))),
+        patched("fewer entries", 8, &[1, 0, 1, 0]),
+        patched("more entries", 8, &[99, 0, 99, 0]),
+        patched("a directory elsewhere", 16, &[5, 0, 0, 0]),
+        patched("a directory behind the file", 16, &[0xfe, 0xff, 0xff, 0xff]),
+        patched("a comment that is not there", 20, &[50, 0]),
+        plain("an empty file", b""),
+        plain("first bytes only", b"PK\x03\x04"),
+        plain("an end only", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+        plain("gzip", b"\x1f\x8b\x08\0\0\0\0\0\0\x03"),
+        plain("a database", b"SQLite format 3\0"),
     ]
 }
