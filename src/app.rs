@@ -184,6 +184,12 @@ impl App {
     /// Records how the restore ended for whose sake the process was replaced; `None` when
     /// there was none.
     pub async fn settle(&self, verdict: Option<(&str, Result<()>)>) {
+        if let Some((_, Err(error))) = &verdict {
+            let error = Error::new(error.kind().clone(), error.message().to_owned());
+            let mailer = self.services.mailer.clone();
+            // Nobody waits for a mail server while the door is closed.
+            tokio::spawn(async move { mailer.report_rolled_back(&error).await });
+        }
         self.services.vault.jobs().settle(verdict).await;
     }
 

@@ -62,18 +62,29 @@ impl Mailer {
         if let Some(hint) = error.operator_hint() {
             text.push_str(&format!("\n{hint}\n"));
         }
+        self.tell_all(subject, text).await;
+    }
+
+    /// Tells every superuser that restored data was taken back, in the same way.
+    pub async fn report_rolled_back(&self, error: &Error) {
+        let text = format!("A restore was rolled back:\n\n{}\n", error.message());
+        self.tell_all("A restore was rolled back", text).await;
+    }
+
+    async fn tell_all(&self, subject: &str, mut text: String) {
+        tracing::info!(subject, "telling the superusers by mail");
         text.push_str("\nThe server's log has the details.\n");
         let superusers = match self.superusers.list().await {
             Ok(superusers) => superusers,
             Err(error) => {
-                tracing::error!(error = error.full(), "nobody was told of the failed backup");
+                tracing::error!(error = error.full(), subject, "nobody was told by mail");
                 return;
             }
         };
         for superuser in superusers {
             if let Err(error) = self.send(&superuser.email, subject, &text).await {
                 let to = superuser.email;
-                tracing::error!(to, error = error.full(), "cannot mail about a failed backup");
+                tracing::error!(to, error = error.full(), subject, "cannot mail");
             }
         }
     }

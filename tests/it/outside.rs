@@ -108,6 +108,7 @@ fn an_application_that_is_not_ours_is_stopped_and_started_around_a_restore() {
     }
     let said = fs::read_to_string(home.path().join("said")).unwrap();
     assert!(said.starts_with("start\nstop\nstart\nstop\n") && said.ends_with("start\n"), "{said}");
+    assert!(server.log().contains("A restore was rolled back"), "{}", server.log());
     // What was rolled back is kept for inspection; the harness looks for leftovers.
     fs::remove_dir_all(server.data_dir().join(".pocketvault/restore")).unwrap();
     stop_application(home.path());
