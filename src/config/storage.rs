@@ -17,7 +17,7 @@ use crate::config::provider::Provider;
 use crate::error::{Error, Kind, Result};
 
 /// Memory of one upload unless told otherwise, in MiB.
-const UPLOAD_MEMORY_MIB_DEFAULT: u64 = 48;
+const UPLOAD_MEMORY_MIB_DEFAULT: u64 = 36;
 /// Below this a part would be smaller than S3 takes.
 const UPLOAD_MEMORY_MIB_MIN: u64 = 30;
 /// Longest time without success before an upload is given up, unless told otherwise.

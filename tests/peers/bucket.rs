@@ -19,6 +19,9 @@ use crate::world;
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// What a backup to a bucket may take above the idle process, in MiB.
+const MEMORY_MIB_MAX: u64 = 64;
+
 /// A running versitygw with one bucket.
 struct Gateway {
     child: Child,
@@ -174,4 +177,33 @@ fn a_real_s3_server_passes_the_whole_test() {
         + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     assert!(!text.contains("lacks") && !text.contains("FAILED"), "{text}");
+}
+
+/// Keeps `benches/s3` alive, and judges one of its numbers: the memory, whatever the size.
+#[test]
+fn the_bench_measures_both_places_and_the_memory_stays_flat() {
+    if tools::installed("python3", "--version").is_none() {
+        return;
+    }
+    let Some(gateway) = tools::versitygw() else { return };
+    let work = scratch();
+    let output = Command::new("python3")
+        .arg("-B")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/s3/run.py"))
+        .args(["--sizes", "50,200", "--rounds", "1"])
+        .args(["--ours", env!("CARGO_BIN_EXE_pocketvault")])
+        .arg("--work")
+        .arg(work.path())
+        .env("POCKETVAULT_PEER_VERSITYGW", gateway)
+        .output()
+        .expect("the bench runs");
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{table}\n{said}");
+    for row in ["| 50 | disk |", "| 50 | bucket |", "| 200 | disk |", "| 200 | bucket |"] {
+        let line = table.lines().find(|line| line.starts_with(row)).unwrap_or_default();
+        let memory = line.split('|').nth(6).and_then(|cell| cell.trim().parse::<u64>().ok());
+        let memory = memory.unwrap_or_else(|| panic!("no row {row:?} in\n{table}"));
+        assert!(memory <= MEMORY_MIB_MAX, "{memory} MiB in {line}");
+    }
 }

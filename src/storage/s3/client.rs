@@ -36,6 +36,8 @@ const WAIT_FIRST: Duration = Duration::from_millis(200);
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// Tries that are made however long each takes.
 const TRIES_MIN: u32 = 3;
+/// Longest time without success for what somebody waits for.
+const BRIEFLY: Duration = Duration::from_secs(10);
 /// Longest answer that is read as a whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
@@ -45,7 +47,7 @@ pub(super) const STRICT: &AsciiSet =
 const STRICT_PATH: &AsciiSet = &STRICT.remove(b'/');
 
 /// A client of one bucket.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
     store: AmazonS3,
     http: HttpClient,
@@ -94,6 +96,10 @@ impl Call {
     pub(super) fn body(mut self, body: Bytes) -> Self {
         self.body = body;
         self
+    }
+
+    pub(super) fn into_body(self) -> Bytes {
+        self.body
     }
 }
 
@@ -148,6 +154,11 @@ impl Client {
         let http = ReqwestConnector::default().connect(&limits).map_err(unusable)?;
         let region = options.region().to_owned();
         Ok(Self { store, http, bucket_url, region, retry_for: options.extras.retry_for })
+    }
+
+    /// The same client for what somebody waits for: a dead store is told within seconds.
+    pub(super) fn brief(&self) -> Self {
+        Self { retry_for: self.retry_for.min(BRIEFLY), ..self.clone() }
     }
 
     /// Which bucket it is, for comparing.

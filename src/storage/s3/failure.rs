@@ -119,6 +119,11 @@ impl Failure {
                 "the S3 server does not accept the signature",
                 "check secret and region in the S3 settings",
             ),
+            ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) | (_, Some(301)) => (
+                Kind::Unavailable,
+                "the bucket is in another region",
+                "correct region and endpoint in the S3 settings",
+            ),
             ("EntityTooLarge" | "QuotaExceeded" | "StorageFull" | "XMinioStorageFull", _) => {
                 (Kind::NoSpace, "the S3 server has no room for it", "")
             }
@@ -187,6 +192,8 @@ mod tests {
         assert!(error.full().contains("403 RequestTimeTooSkewed secret"), "{}", error.full());
         assert_eq!(answered(404, "").into_error("x").kind(), &Kind::NotFound);
         assert_eq!(answered(412, "").into_error("x").kind(), &Kind::Exists);
+        let moved = answered(301, "<Error><Code>PermanentRedirect</Code></Error>");
+        assert!(moved.into_error("x").message().contains("another region"));
         let gone = answered(404, "<Error><Code>NoSuchBucket</Code></Error>").into_error("x");
         assert_eq!(gone.kind(), &Kind::Unavailable);
     }

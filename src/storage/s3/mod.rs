@@ -47,7 +47,10 @@ const SUFFIX: &str = ".zip";
 /// A bucket of backups.
 #[derive(Debug, Clone)]
 pub struct S3Storage {
+    /// For transfers, which outlive a store that is down for a while.
     client: SharedClient,
+    /// For questions, whose askers wait.
+    asking: SharedClient,
     extras: S3Extras,
     profile: Profile,
     plan: Plan,
@@ -76,8 +79,10 @@ impl S3Storage {
     /// The options make no client, or the machine has no root certificates.
     pub fn new(options: &S3Options) -> Result<Self> {
         let profile = options.profile();
+        let client = Client::new(options)?;
         Ok(Self {
-            client: Arc::new(Client::new(options)?),
+            asking: Arc::new(client.brief()),
+            client: Arc::new(client),
             extras: options.extras.clone(),
             profile,
             plan: Plan::new(options.extras.upload_memory_bytes, &profile),
@@ -134,7 +139,7 @@ impl S3Storage {
 
     async fn look(&self, key: &Key) -> Result<Option<Backup>> {
         self.require_ours(key)?;
-        match self.client.send(&Call::new(Method::HEAD, &self.object(key))).await {
+        match self.asking.send(&Call::new(Method::HEAD, &self.object(key))).await {
             Ok(found) => self.backup_of(key, &found).map(Some),
             Err(failure) if failure.is(StatusCode::NOT_FOUND) => Ok(None),
             Err(failure) => Err(failure.into_error(key.as_str())),
@@ -169,7 +174,7 @@ impl S3Storage {
     /// Uploads below our prefix that are older than `age`, whoever began them.
     async fn sweep_older(&self, age: Duration) -> Result<usize> {
         let folder = self.folder();
-        let pending = listing::uploads(&self.client, &folder).await;
+        let pending = listing::uploads(&self.asking, &folder).await;
         let mut swept = 0;
         for upload in pending.map_err(|failure| failure.into_error("uploads"))? {
             let name = upload.object.strip_prefix(&folder).unwrap_or_default();
@@ -189,7 +194,7 @@ impl S3Storage {
 impl Storage for S3Storage {
     async fn list(&self) -> Result<Vec<Backup>> {
         let folder = self.folder();
-        let listed = listing::objects(&self.client, &folder).await;
+        let listed = listing::objects(&self.asking, &folder).await;
         let listed = listed.map_err(|failure| failure.into_error("list"))?;
         let mut backups: Vec<Backup> = listed
             .into_iter()
@@ -221,11 +226,12 @@ impl Storage for S3Storage {
             next: range.as_ref().map_or(0, |range| range.start),
             end: range.map(|range| range.end),
             etag: None,
-            patience: self.client.patience(),
+            patience: self.asking.patience(),
             body: None,
         };
         // Opened here: what is wrong from the start is no broken stream.
-        let reading = reading.opened().await?;
+        let mut reading = reading.opened().await?;
+        reading.patience = self.client.patience();
         Ok(stream::try_unfold(reading, Reading::block).boxed())
     }
 
@@ -247,7 +253,7 @@ impl Storage for S3Storage {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         self.head(key).await?;
-        let sent = self.client.send(&Call::new(Method::DELETE, &self.object(key))).await;
+        let sent = self.asking.send(&Call::new(Method::DELETE, &self.object(key))).await;
         sent.map(drop).map_err(|failure| failure.into_error(key.as_str()))
     }
 

@@ -46,7 +46,7 @@ pub enum Verdict {
 /// What the server or the way to it answered.
 pub async fn test_s3(options: &S3Options) -> Result<()> {
     let storage = S3Storage::new(options)?;
-    let client = &storage.client;
+    let client = &storage.asking;
     let folder = format!("pb_settings_test_{:08x}/", rand::random::<u32>());
     let object = format!("{folder}test.txt");
     let step = |failure: Failure| failure.into_error("test");
@@ -113,7 +113,7 @@ impl Probe {
     async fn write(&mut self) -> bool {
         const STEP: &str = "write and read back";
         let object = self.object("a.zip");
-        let client = &self.storage.client;
+        let client = &self.storage.asking;
         let put = Call::new(Method::PUT, &object)
             .headers(&self.storage.new_object_headers("a.zip", "probe"))
             .body(Bytes::from_static(TEXT));
@@ -174,7 +174,7 @@ impl Probe {
 
     async fn list(&mut self) {
         const STEP: &str = "list";
-        match listing::objects(&self.storage.client, &self.folder).await {
+        match listing::objects(&self.storage.asking, &self.folder).await {
             Ok(listed) if listed.len() == 1 && listed[0].object == self.object("a.zip") => {
                 self.good(STEP);
             }
@@ -189,7 +189,7 @@ impl Probe {
     async fn ranges(&mut self) {
         const STEP: &str = "ranges";
         let call = Call::new(Method::GET, &self.object("a.zip")).header("range", "bytes=3-6");
-        match self.storage.client.send(&call).await {
+        match self.storage.asking.send(&call).await {
             Ok(reply) if reply.body[..] == TEXT[3..7] => self.good(STEP),
             Ok(_) => self.found(
                 STEP,
@@ -206,7 +206,7 @@ impl Probe {
         let call = Call::new(Method::PUT, &self.object("a.zip"))
             .header("if-none-match", "*")
             .body(Bytes::from_static(TEXT));
-        match self.storage.client.send(&call).await {
+        match self.storage.asking.send(&call).await {
             Err(failure) if failure.is(StatusCode::PRECONDITION_FAILED) => self.good(STEP),
             Err(failure) if failure.refuses_conditions() => {
                 self.found(STEP, Verdict::Missing, format!("refused: {FALLBACK}"));
@@ -229,7 +229,7 @@ impl Probe {
 
     /// Uploads an object of two parts; the size that the store tells.
     async fn two_parts(&self, object: &str) -> Result<String, Failure> {
-        let client = &self.storage.client;
+        let client = &self.storage.asking;
         let upload = self.initiate(object).await?;
         let mut xml = String::from("<CompleteMultipartUpload>");
         let bodies = [Bytes::from(vec![b'x'; PART_BYTES]), Bytes::from_static(TEXT)];
@@ -256,9 +256,9 @@ impl Probe {
             Ok(upload) => upload,
             Err(failure) => return self.failed(STEP, failure),
         };
-        let shown = listing::uploads(&self.storage.client, &self.folder).await;
+        let shown = listing::uploads(&self.storage.asking, &self.folder).await;
         let call = Call::new(Method::DELETE, &object).query("uploadId", &upload);
-        match self.storage.client.send(&call).await {
+        match self.storage.asking.send(&call).await {
             Ok(_) => self.good(STEP),
             Err(failure) => self.failed(STEP, failure),
         }
@@ -278,20 +278,20 @@ impl Probe {
         let call = Call::new(Method::POST, object)
             .query("uploads", "")
             .headers(&self.storage.new_object_headers("b.zip", "probe"));
-        super::upload::upload_id(&self.storage.client.send(&call).await?)
+        super::upload::upload_id(&self.storage.asking.send(&call).await?)
     }
 
     async fn clean_up(&mut self) {
         const STEP: &str = "delete";
         for name in ["a.zip", "b.zip"] {
             let call = Call::new(Method::DELETE, &self.object(name));
-            match self.storage.client.send(&call).await {
+            match self.storage.asking.send(&call).await {
                 Ok(_) => {}
                 Err(failure) if failure.is(StatusCode::NOT_FOUND) => {}
                 Err(failure) => return self.failed(STEP, failure),
             }
         }
-        match listing::objects(&self.storage.client, &self.folder).await {
+        match listing::objects(&self.storage.asking, &self.folder).await {
             Ok(left) if left.is_empty() => self.good(STEP),
             Ok(_) => self.found(STEP, Verdict::Failed, "what was deleted is still listed"),
             Err(failure) => self.failed(STEP, failure),

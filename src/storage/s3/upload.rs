@@ -18,7 +18,7 @@ use crate::storage::s3::client::{Call, Reply, STRICT, SharedClient};
 use crate::storage::s3::failure::Failure;
 use crate::storage::s3::ledger::{Entry, Record};
 use crate::storage::s3::listing::parse;
-use crate::storage::s3::parts::{PARTS_MAX, composite_etag, etag_of, fill, is_sum};
+use crate::storage::s3::parts::{PARTS_MAX, Spare, composite_etag, etag_of, fill, is_sum};
 use crate::storage::{ByteStream, PutMode};
 
 /// Says which put an object came from, so that a lost answer can be told from a taken name.
@@ -72,7 +72,8 @@ impl<'a> Upload<'a> {
         let mut body = body.fuse().boxed();
         let first_bytes = self.storage.plan.part_bytes(1);
         let mut left = Bytes::new();
-        let first = fill(&mut body, &mut left, first_bytes).await?;
+        let buffer = Spare::default().give(first_bytes);
+        let first = fill(&mut body, &mut left, first_bytes, buffer).await?;
         match first.len() < first_bytes {
             true => self.store_whole(first).await,
             false => self.store_in_parts(first, left, body).await,
@@ -123,8 +124,8 @@ impl<'a> Upload<'a> {
     ) -> Result<(Vec<Part>, u64)> {
         let plan = self.storage.plan;
         // Dropped with this future, it takes its tasks along.
-        let mut tasks: JoinSet<Result<Part, Failure>> = JoinSet::new();
-        let mut parts = Vec::new();
+        let mut tasks: JoinSet<Result<(Part, Bytes), Failure>> = JoinSet::new();
+        let (mut parts, mut spare) = (Vec::new(), Spare::default());
         let (mut next, mut number, mut size_bytes) = (first, 1, 0);
         while !next.is_empty() {
             if number > PARTS_MAX {
@@ -141,27 +142,35 @@ impl<'a> Upload<'a> {
             number += 1;
             while tasks.len() > plan.at_once(number) {
                 if let Some(done) = tasks.join_next().await {
-                    parts.push(self.sent(done)?);
+                    parts.push(self.sent(done, &mut spare)?);
                 }
             }
-            let filling = fill(&mut body, &mut left, plan.part_bytes(number));
+            let part_bytes = plan.part_bytes(number);
+            let filling = fill(&mut body, &mut left, part_bytes, spare.give(part_bytes));
             tokio::pin!(filling);
             next = loop {
                 tokio::select! {
                     part = &mut filling => break part?,
-                    Some(done) = tasks.join_next() => parts.push(self.sent(done)?),
+                    Some(done) = tasks.join_next() => parts.push(self.sent(done, &mut spare)?),
                 }
             };
         }
         while let Some(done) = tasks.join_next().await {
-            parts.push(self.sent(done)?);
+            parts.push(self.sent(done, &mut spare)?);
         }
         parts.sort_unstable_by_key(|part| part.number);
         Ok((parts, size_bytes))
     }
 
-    fn sent(&self, done: Result<Result<Part, Failure>, JoinError>) -> Result<Part> {
-        done.context("the task of a part stopped")?.map_err(|failure| self.error(failure))
+    fn sent(
+        &self,
+        done: Result<Result<(Part, Bytes), Failure>, JoinError>,
+        spare: &mut Spare,
+    ) -> Result<Part> {
+        let done = done.context("the task of a part stopped")?;
+        let (part, bytes) = done.map_err(|failure| self.error(failure))?;
+        spare.take_back(bytes);
+        Ok(part)
     }
 
     async fn complete(&self, upload: &str, parts: &[Part], size_bytes: u64) -> Result<Backup> {
@@ -349,7 +358,8 @@ impl PartCall {
     }
 }
 
-async fn send_part(client: SharedClient, part: PartCall) -> Result<Part, Failure> {
+/// Sends a part until the store has it; gives its memory back.
+async fn send_part(client: SharedClient, part: PartCall) -> Result<(Part, Bytes), Failure> {
     let PartCall { call, number, bytes, verify } = part;
     let summed = tokio::task::spawn_blocking(move || etag_of(&bytes)).await;
     let sum = summed.map_err(|error| Failure::final_one(error.to_string()))?;
@@ -365,7 +375,7 @@ async fn send_part(client: SharedClient, part: PartCall) -> Result<Part, Failure
             }
         })
         .await?;
-    Ok(Part { number, sum, etag: reply.etag().to_owned() })
+    Ok((Part { number, sum, etag: reply.etag().to_owned() }, call.into_body()))
 }
 
 /// Whether the ETag of this answer can be compared with ours.
