@@ -111,13 +111,22 @@ pub(super) async fn find(
         quote_identifier(&collection.name),
         quote_identifier(column),
     );
-    // Not kept: a kept statement of `*` knows the columns that the table had when it was made.
+    let failed = || format!("cannot read a record of {}", collection.name);
+    let mut connection = pool.acquire().await.with_context(failed)?;
+    // A statement of `*` gets its columns from what the connection remembers of the table, which
+    // somebody may have changed since; more columns at its first step are the end of sqlx's
+    // thread. A look at the schema makes the connection remember the table as it is now.
+    sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1")
+        .fetch_optional(&mut *connection)
+        .await
+        .with_context(failed)?;
+    // Not kept, for the same reason.
     let row = sqlx::query(sqlx::AssertSqlSafe(sql))
         .persistent(false)
         .bind(value)
-        .fetch_optional(pool)
+        .fetch_optional(&mut *connection)
         .await
-        .with_context(|| format!("cannot read a record of {}", collection.name))?;
+        .with_context(failed)?;
     row.map(|row| found(collection, &row)).transpose()
 }
 
@@ -212,6 +221,23 @@ mod tests {
     use serde_json::json;
 
     use crate::auth::testing::Folder;
+    use crate::database::{Access, Database};
+
+    #[tokio::test]
+    async fn a_table_that_another_process_changed_is_read_as_it_is_now() {
+        let folder = Folder::new().await;
+        folder.insert("users", "u23456789012345", "u@example.com").await;
+        let collection = folder.collection("users").await;
+        let other = Database::open(folder.root(), Access::ReadWrite).expect("opened");
+        for round in 0..4 {
+            // No other statement comes between: it would refresh what the connection knows.
+            let found = folder.directory.record(&collection, "u23456789012345").await;
+            assert!(found.expect("read").is_some(), "round {round}");
+            let sql = format!("ALTER TABLE users ADD COLUMN more_{round} DEFAULT 'x'");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(other.data()).await.expect("changed");
+        }
+        other.close().await;
+    }
 
     #[tokio::test]
     async fn custom_fields_are_shown_by_their_type_and_hidden_ones_are_not() {
