@@ -32,6 +32,7 @@ use crate::settings::store::Store;
 use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
+use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::{Duty, Scheduler};
 use crate::vault::{Jobs, Parts, Vault};
@@ -113,6 +114,8 @@ impl App {
         let superusers = Superusers::new(database.clone(), clock.clone());
         let state = open_state(&data, &clock).await?;
         let jobs = Jobs::load(clock.clone(), state.clone()).await?;
+        let databases = Vaults::new(&config.databases, data.state(), &clock, &runtime, &jobs)?;
+        databases.settle();
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &config.storage, &data),
@@ -147,6 +150,7 @@ impl App {
             database,
             state,
             vault,
+            databases,
             directory,
             settings,
             storage: config.storage.clone(),

@@ -17,6 +17,8 @@ pub const KEY_BYTES_MAX: usize = 234;
 const APP_NAME_BYTES_MAX: usize = 50;
 /// The prefix of keys made by PocketBase's schedule.
 pub const AUTO_PREFIX: &str = "@auto_";
+/// How names of dumps of a PostgreSQL database end.
+pub const DUMP_SUFFIX: &str = ".dump";
 
 static NAME: LazyLock<Regex> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "a constant pattern, compiled by a test")]
@@ -89,11 +91,29 @@ impl Key {
         Self(format!("pre_restore_{}.zip", now.format("%Y%m%d%H%M%S")))
     }
 
+    /// A name that a client chose for a new dump: `[a-z0-9_-]+.dump`, 1 to 150 bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] under `name`, as [`Key::named`].
+    pub fn named_dump(name: &str) -> Result<Self> {
+        let zip = name.strip_suffix(DUMP_SUFFIX).map(|stem| format!("{stem}.zip"));
+        Self::named(zip.as_deref().unwrap_or(if name.is_empty() { "" } else { "?" }))?;
+        Ok(Self(name.to_owned()))
+    }
+
+    /// A generated name of a dump: `<prefix>_<UTC yyyymmdd_HHMMSS>.dump`.
+    pub fn generate_dump(prefix: &str, now: DateTime<Utc>) -> Self {
+        Self(format!("{prefix}_{}{DUMP_SUFFIX}", now.format("%Y%m%d_%H%M%S")))
+    }
+
     /// The same key with a counter before its extension, for generated names that are taken.
     #[must_use]
     pub fn numbered(&self, n: u32) -> Self {
-        let stem = self.0.strip_suffix(".zip").unwrap_or(&self.0);
-        Self(format!("{stem}_{n}.zip"))
+        let (stem, suffix) = match self.0.strip_suffix(DUMP_SUFFIX) {
+            Some(stem) => (stem, DUMP_SUFFIX),
+            None => (self.0.strip_suffix(".zip").unwrap_or(&self.0), ".zip"),
+        };
+        Self(format!("{stem}_{n}{suffix}"))
     }
 
     /// The name.
@@ -303,6 +323,26 @@ mod tests {
             Key::generate("Acme", now, true).numbered(2).as_str(),
             "@auto_pb_backup_acme_20261121090211_2.zip"
         );
+    }
+
+    #[test]
+    fn names_of_dumps() {
+        for (name, expected) in [
+            ("a.dump", true),
+            ("nightly_2026-11-21.dump", true),
+            ("", false),
+            ("a.zip", false),
+            (".dump", false),
+            ("A.dump", false),
+            ("../a.dump", false),
+            ("a.dump.dump", false),
+        ] {
+            assert_eq!(Key::named_dump(name).is_ok(), expected, "{name:?}");
+        }
+        let now = "2026-11-21T09:02:11Z".parse().expect("a date");
+        let key = Key::generate_dump("ledger", now);
+        assert_eq!(key.as_str(), "ledger_20261121_090211.dump");
+        assert_eq!(key.numbered(3).as_str(), "ledger_20261121_090211_3.dump");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line: one file per command, and nothing here that a library would miss.
 
 mod archive;
+mod database;
 mod restore;
 mod serve;
 mod storage;
@@ -32,6 +33,9 @@ enum Command {
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
+    /// Back up and restore PostgreSQL databases
+    #[command(subcommand)]
+    Db(database::DatabaseCommand),
     /// Look after the place where backups are kept
     #[command(subcommand)]
     Storage(storage::StorageCommand),
@@ -49,6 +53,7 @@ pub fn run() -> ExitCode {
         Command::Restore(options) => restore::run(options),
         Command::Clone(options) => restore::clone(options),
         Command::Superuser(command) => superuser::run(command),
+        Command::Db(command) => database::run(&command),
         Command::Storage(command) => storage::run(command),
     };
     match result {

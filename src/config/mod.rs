@@ -2,6 +2,7 @@
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
 mod archive;
+pub mod databases;
 pub mod provider;
 mod restore;
 pub mod storage;
@@ -16,6 +17,7 @@ use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
 use crate::config::archive::ArchiveTable;
+use crate::config::databases::{DatabaseConfig, DatabaseTable};
 use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
 use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
 use crate::data_dir::{DataDir, STATE};
@@ -94,7 +96,7 @@ pub struct ServeOptions {
 }
 
 /// The file's form of the same options.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileOptions {
     dir: Option<PathBuf>,
@@ -107,6 +109,8 @@ struct FileOptions {
     beside: Option<bool>,
     #[serde(default)]
     archive: ArchiveTable,
+    #[serde(default)]
+    database: Vec<DatabaseTable>,
     #[serde(default)]
     supervise: SuperviseFile,
     #[serde(default)]
@@ -136,6 +140,8 @@ pub struct Config {
     pub login_throttle: bool,
     /// How archives are written.
     pub archive: Archive,
+    /// PostgreSQL databases that are backed up as well.
+    pub databases: Vec<DatabaseConfig>,
     /// The program that owns the folder and that we run behind us.
     pub supervise: Option<Supervise>,
     /// How long a request waits while nobody can answer it: during a restart, or while the
@@ -202,6 +208,7 @@ impl Config {
             beside,
             login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
             archive: Archive::resolve(&options.archive, &file.archive)?,
+            databases: databases::resolve(file.database)?,
             request_wait: request_wait(&options.supervise, &file.supervise),
             supervise,
             restore: file.restore.resolve()?,

@@ -23,6 +23,7 @@ pub mod guard;
 pub mod json;
 pub mod media;
 pub mod multipart;
+pub mod prefer;
 pub mod query;
 pub mod range;
 pub mod refusals;

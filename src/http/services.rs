@@ -24,6 +24,7 @@ use crate::storage::{
     Credentials, LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage,
 };
 use crate::vault::Vault;
+use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
 
@@ -42,6 +43,8 @@ pub struct Services {
     pub state: StateDb,
     /// Jobs and backups.
     pub vault: Arc<Vault>,
+    /// Databases of PostgreSQL and their backups.
+    pub databases: Vaults,
     /// Records and tokens.
     pub directory: Directory,
     /// PocketBase's settings.

@@ -12,6 +12,7 @@ mod journal;
 mod keep;
 mod places;
 mod plan;
+pub mod postgres;
 mod recover;
 mod restart;
 mod scope;

@@ -1,5 +1,5 @@
 //! What is backed up: a `pb_data` folder as one consistent snapshot, read while its
-//! application goes on writing.
+//! application goes on writing; and databases of PostgreSQL, which [`postgres`] dumps.
 //!
 //! A [`Snapshot`] hands out the files of `storage`, then what was uploaded meanwhile, then the
 //! pinned databases, then everything else at the root, in that order: only a walk *before* the
@@ -13,6 +13,7 @@ mod agree;
 mod files;
 mod mounts;
 mod names;
+pub mod postgres;
 mod report;
 mod root;
 mod sqlite;

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::backup::{Backup, Key};
+use crate::backup::{Backup, DUMP_SUFFIX, Key};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fsx::{self, Commit, DirectWriter, PartialFile};
 use crate::storage::{ByteStream, PutMode, Storage};
@@ -207,20 +207,26 @@ fn commit(partial: PartialFile, target: &Path, mode: PutMode) -> Result<()> {
         "user.content_disposition": "",
         "user.content_encoding": "",
         "user.content_language": "",
-        "user.content_type": "application/zip",
+        "user.content_type": media_type(&name),
         "user.metadata": { "original-filename": name },
         "md5": null,
     });
-    fsx::write_durably(&attrs_path(target), attributes.to_string().as_bytes())?;
-    let committed = partial.commit(match mode {
+    let how = match mode {
         PutMode::Create => Commit::Create,
         PutMode::Replace => Commit::Replace,
-    });
+    };
+    let committed = fsx::write_durably(&attrs_path(target), attributes.to_string().as_bytes())
+        .and_then(|()| partial.commit(how));
     if committed.is_err() && !target.exists() {
         // Best effort: a side-car alone is nothing.
         let _ = fs::remove_file(attrs_path(target));
     }
     committed
+}
+
+/// What a new backup is, by its name.
+fn media_type(name: &str) -> &'static str {
+    if name.ends_with(DUMP_SUFFIX) { UNKNOWN_TYPE } else { "application/zip" }
 }
 
 fn attrs_path(path: &Path) -> PathBuf {

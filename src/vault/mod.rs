@@ -5,6 +5,7 @@
 
 mod bridge;
 mod create;
+pub mod databases;
 mod fetch;
 mod flight;
 mod jobs;

@@ -12,6 +12,7 @@ mod jobs;
 mod many;
 mod offline;
 mod outside;
+mod postgres;
 mod raw;
 mod refusals;
 mod restoring;

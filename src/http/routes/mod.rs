@@ -5,6 +5,7 @@ use percent_encoding::percent_decode_str;
 
 use crate::http::routes::vault::VaultRoute;
 
+pub mod databases;
 pub mod vault;
 
 /// The name of PocketBase's job that makes backups.

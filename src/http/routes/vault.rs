@@ -2,9 +2,13 @@
 
 use actix_web::http::Method;
 
+use crate::http::routes::databases::DatabaseRoute;
+
 /// What a request below `/api/vault` is about. Path parameters are raw bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VaultRoute {
+    /// Anything below `/api/vault/databases`.
+    Database(DatabaseRoute),
     /// `GET /api/vault/events`
     Events,
     /// `DELETE /api/vault/jobs/{id}`
@@ -28,6 +32,9 @@ pub enum VaultRoute {
 impl VaultRoute {
     /// Finds the route by its method (HEAD counts as GET) and the segments after `/api/vault`.
     pub fn find(method: &Method, segments: &[&[u8]]) -> Option<Self> {
+        if let [b"databases", rest @ ..] = segments {
+            return DatabaseRoute::find(method, rest).map(Self::Database);
+        }
         match *method {
             Method::GET | Method::HEAD => Self::find_get(segments),
             Method::DELETE => match *segments {

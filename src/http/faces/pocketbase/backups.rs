@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderName, HeaderValue, LOCATION};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,14 +15,13 @@ use crate::http::body::Body;
 use crate::http::call::Call;
 use crate::http::fault::{Answer, ApiError, LOADING, VALIDATION};
 use crate::http::guard::Superuser;
+use crate::http::prefer::Preference;
 use crate::http::query;
 use crate::http::respond;
 use crate::restore::Scope;
 use crate::vault::{Creating, Method};
 
 const FORM: &[Field] = &[Field { name: "name", element: "Name", shape: Shape::Text }];
-/// Longest time that a client may ask us to wait, in seconds.
-const WAIT_S_MAX: u64 = 24 * 3600;
 
 /// How the answer to a failed delete begins.
 const GONE: &str = "Invalid or already deleted backup file. Raw error: \n";
@@ -162,39 +160,6 @@ fn failed(error: &Error) -> ApiError {
     }
 }
 
-/// How long a client wants to wait (RFC 7240).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preference {
-    None,
-    Async,
-    Wait(Duration),
-}
-
-impl Preference {
-    fn of(call: &Call) -> Self {
-        let values = call.values_of("Prefer");
-        let values: Vec<&str> =
-            values.iter().filter_map(|value| std::str::from_utf8(value).ok()).collect();
-        Self::parse(&values.join(","))
-    }
-
-    /// The first preference that we know counts.
-    fn parse(text: &str) -> Self {
-        for preference in text.split(',').map(str::trim) {
-            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
-            if name.trim().eq_ignore_ascii_case("respond-async") {
-                return Self::Async;
-            }
-            if name.trim().eq_ignore_ascii_case("wait")
-                && let Ok(seconds) = value.trim().trim_matches('"').parse::<u64>()
-            {
-                return Self::Wait(Duration::from_secs(seconds.min(WAIT_S_MAX)));
-            }
-        }
-        Self::None
-    }
-}
-
 /// Waits for the end as long as it was agreed, then lets the job go on.
 async fn finish(
     creating: Creating,
@@ -203,11 +168,7 @@ async fn finish(
 ) -> Answer<HttpResponse> {
     let job = creating.job();
     let task = creating.spawn();
-    let wait = match preference {
-        Preference::None => create_wait,
-        Preference::Async => Duration::ZERO,
-        Preference::Wait(wait) => wait,
-    };
+    let wait = preference.wait(create_wait);
     let ended = match preference {
         Preference::Async => None,
         _ => tokio::time::timeout(wait, task).await.ok(),
@@ -226,38 +187,5 @@ fn let_go(job: u64, preference: Preference) -> HttpResponse {
         Preference::None => StatusCode::NO_CONTENT,
         _ => StatusCode::ACCEPTED,
     };
-    let mut response = respond::empty(status);
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/vault/jobs/{job}")) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    let applied = match preference {
-        Preference::None => return response,
-        Preference::Async => "respond-async".to_owned(),
-        Preference::Wait(wait) => format!("wait={}", wait.as_secs()),
-    };
-    if let Ok(applied) = HeaderValue::from_str(&applied) {
-        response.headers_mut().insert(HeaderName::from_static("preference-applied"), applied);
-    }
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn preferences_are_read() {
-        let wait = |seconds| Preference::Wait(Duration::from_secs(seconds));
-        for (text, expected) in [
-            ("", Preference::None),
-            ("respond-async", Preference::Async),
-            ("Respond-Async, wait=5", Preference::Async),
-            ("handling=lenient, wait=5", wait(5)),
-            ("wait=\"7\"", wait(7)),
-            ("wait=x", Preference::None),
-            ("wait=99999999999", wait(WAIT_S_MAX)),
-        ] {
-            assert_eq!(Preference::parse(text), expected, "{text}");
-        }
-    }
+    preference.let_go(status, job)
 }

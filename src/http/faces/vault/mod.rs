@@ -1,5 +1,6 @@
 //! Our own API below `/api/vault`, for superusers only.
 
+mod databases;
 mod events;
 mod jobs;
 mod program;
@@ -19,6 +20,7 @@ use crate::http::routes::vault::VaultRoute;
 pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse> {
     let superuser = Superuser::of(call)?;
     match route {
+        VaultRoute::Database(route) => databases::dispatch(call, &superuser, route).await,
         VaultRoute::Events => events::events(call, &superuser).await,
         VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,

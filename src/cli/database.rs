@@ -1,0 +1,210 @@
+//! `pocketvault db …`, with or without a server beside it.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::backup::Key;
+use crate::clock::{Clock, pocketbase_time};
+use crate::config::FolderOptions;
+use crate::config::databases::{DatabaseFile, databases};
+use crate::error::{Context, Error, Kind, Result};
+use crate::restore::postgres::{Plan, Wish};
+use crate::source::postgres::shown_version;
+use crate::vault::databases::{DatabaseVault, RestoringDump, Vaults};
+use crate::vault::{Jobs, Method};
+
+/// What to do with a database of the configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum DatabaseCommand {
+    /// List the databases, or the backups of one
+    List(Listed),
+    /// Make a backup
+    Backup(Made),
+    /// Replace a database by a backup; the old database is kept for `undo`
+    Restore(Restored),
+    /// Bring the database of before the last restore back
+    Undo(Named),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Listed {
+    /// Name of the database in the configuration
+    name: Option<String>,
+    #[command(flatten)]
+    folder: FolderOptions,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// Name of the database in the configuration
+    name: String,
+    #[command(flatten)]
+    folder: FolderOptions,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Made {
+    /// Name of the database in the configuration
+    name: String,
+    /// Name of the backup, ending with .dump [default: generated]
+    key: Option<String>,
+    #[command(flatten)]
+    folder: FolderOptions,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Restored {
+    /// Name of the database in the configuration
+    name: String,
+    /// Name of the backup
+    key: String,
+    /// Restore into a new database of this name and leave the live one alone
+    #[arg(long, value_name = "DATABASE")]
+    into: Option<String>,
+    /// Whether owners and privileges of the backup are kept [default: if its roles are there]
+    #[arg(long, value_name = "BOOL")]
+    owners: Option<bool>,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    plan: bool,
+    #[command(flatten)]
+    folder: FolderOptions,
+}
+
+/// Runs the command.
+pub(super) fn run(command: &DatabaseCommand) -> Result<()> {
+    // One provider for every TLS client of the process; a second installation is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let said = runtime.block_on(perform(command))?;
+    write!(std::io::stdout(), "{said}").context("cannot print")
+}
+
+async fn perform(command: &DatabaseCommand) -> Result<String> {
+    let folder = match command {
+        DatabaseCommand::List(listed) => &listed.folder,
+        DatabaseCommand::Backup(made) => &made.folder,
+        DatabaseCommand::Restore(restored) => &restored.folder,
+        DatabaseCommand::Undo(named) => &named.folder,
+    };
+    let found = databases(folder)?;
+    let vaults = vaults(&found)?;
+    match command {
+        DatabaseCommand::List(Listed { name: None, .. }) => {
+            Ok(vaults.iter().fold(String::new(), |mut said, vault| {
+                let (name, target) = (vault.name(), vault.source().target().shown());
+                let _ = writeln!(said, "{name}  {}  {target}", vault.kind().as_str());
+                said
+            }))
+        }
+        DatabaseCommand::List(Listed { name: Some(name), .. }) => list(find(&vaults, name)?).await,
+        DatabaseCommand::Backup(made) => backup(find(&vaults, &made.name)?, made).await,
+        DatabaseCommand::Restore(wanted) => restore(find(&vaults, &wanted.name)?, wanted).await,
+        DatabaseCommand::Undo(named) => {
+            let restoring = find(&vaults, &named.name)?.begin_undo(Method::Manual).await?;
+            finish(restoring, find(&vaults, &named.name)?).await
+        }
+    }
+}
+
+/// The vaults, with records that end with the command: those on the disk are the server's.
+fn vaults(found: &DatabaseFile) -> Result<Vaults> {
+    let clock = Clock::system();
+    let jobs = Jobs::new(clock.clone());
+    let state = found.data.state();
+    Vaults::new(&found.databases, state, &clock, &Handle::current(), &jobs)
+}
+
+fn find<'v>(vaults: &'v Vaults, name: &str) -> Result<&'v Arc<DatabaseVault>> {
+    vaults.find(name).ok_or_else(|| {
+        Error::new(Kind::NotFound, format!("There is no [[database]] {name:?}."))
+            .hint("`pocketvault db list` shows those of the configuration")
+    })
+}
+
+async fn list(vault: &DatabaseVault) -> Result<String> {
+    let mut said = String::new();
+    for backup in vault.list().await? {
+        let time = pocketbase_time(backup.modified);
+        let _ = write!(said, "{}  {} bytes  {time}", backup.key, backup.size_bytes);
+        let proof = vault.proof(&backup.key).await;
+        let sum = proof.map(|proof| format!("  SHA-256 {}", proof.sha256));
+        let _ = writeln!(said, "{}", sum.unwrap_or_default());
+    }
+    if let Some(kept) = vault.kept()? {
+        let since = pocketbase_time(kept.since);
+        let _ = writeln!(said, "kept for undo since {since}: the database {}", kept.name);
+    }
+    Ok(said)
+}
+
+async fn backup(vault: &Arc<DatabaseVault>, made: &Made) -> Result<String> {
+    let chosen = made.key.as_deref().map(Key::named_dump).transpose()?;
+    let creating = vault.begin_create(chosen, Method::Manual).await?;
+    let job = creating.job();
+    let task = creating.spawn();
+    let (backup, proof) = stoppable(vault, job, task).await?;
+    Ok(format!("{}  {} bytes  SHA-256 {}\n", backup.key, backup.size_bytes, proof.sha256))
+}
+
+async fn restore(vault: &Arc<DatabaseVault>, wanted: &Restored) -> Result<String> {
+    let key = Key::existing(&wanted.key)?;
+    let wish = Wish { into: wanted.into.clone(), owners: wanted.owners };
+    if wanted.plan {
+        return Ok(planned(&vault.plan(&key, &wish).await?));
+    }
+    let restoring = vault.begin_restore(&key, &wish, Method::Manual).await?;
+    let said = restoring.plan().map(planned).unwrap_or_default();
+    Ok(said + &finish(restoring, vault).await?)
+}
+
+fn planned(plan: &Plan) -> String {
+    let mut said = format!(
+        "way: {}, {} tables of {} on {}, by pg_restore {}{}\n",
+        plan.word(),
+        plan.outline.tables,
+        plan.outline.database,
+        shown_version(plan.outline.server_version),
+        plan.program_version(),
+        if plan.owners { "" } else { ", without owners and privileges" }
+    );
+    for note in &plan.notes {
+        let _ = writeln!(said, "note: {note}");
+    }
+    said
+}
+
+async fn finish(restoring: RestoringDump, vault: &DatabaseVault) -> Result<String> {
+    let job = restoring.job();
+    stoppable(vault, job, restoring.spawn()).await?;
+    let kept = vault.kept()?;
+    Ok(kept.map_or("restored\n".to_owned(), |kept| {
+        format!("restored; the database before is kept as {}\n", kept.name)
+    }))
+}
+
+/// Waits for a job; an interrupt cancels it, and what it leaves is nothing.
+async fn stoppable<T>(
+    vault: &DatabaseVault,
+    job: u64,
+    mut task: tokio::task::JoinHandle<Result<T>>,
+) -> Result<T> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    loop {
+        tokio::select! {
+            ended = &mut task => return ended.context("the job's task stopped")?,
+            _ = interrupt.recv() => drop(vault.jobs().cancel(job)),
+            _ = terminate.recv() => drop(vault.jobs().cancel(job)),
+        }
+    }
+}
