@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Bytes per write; a multiple of every block size.
-const BLOCK_BYTES: usize = 4 << 20;
+const BLOCK_BYTES: usize = 2 << 20;
 /// What direct writes must be aligned to, in memory and in the file.
 const ALIGNMENT: usize = 4096;
 
