@@ -32,8 +32,10 @@ use crate::settings::store::Store;
 use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
+use crate::vault::catalog::Catalog;
 use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
+use crate::vault::prune;
 use crate::vault::schedule::{Duty, Scheduler};
 use crate::vault::{Jobs, Parts, Vault};
 
@@ -125,6 +127,8 @@ impl App {
             clock: clock.clone(),
             runtime,
             jobs,
+            catalog: open_catalog(&state, &clock).await?,
+            care: config.care.clone(),
         });
         let directory = Directory::new(database.clone(), clock.clone());
         let mailer = Mailer::new(settings.clone(), superusers.clone());
@@ -242,6 +246,14 @@ async fn open_state(data: &DataDir, clock: &Clock) -> Result<StateDb> {
     }
 }
 
+/// What is known about backups. From its beginning on, a backup in a shared bucket that it does
+/// not know is not ours.
+async fn open_catalog(state: &StateDb, clock: &Clock) -> Result<Catalog> {
+    let catalog = Catalog::new(Some(state.clone()));
+    catalog.time_or(prune::BIRTH, clock.now()).await?;
+    Ok(catalog)
+}
+
 /// The key of encrypted settings: what reads them.
 pub fn encryption_of(config: &Config) -> Encryption {
     let (variable, key) = config.encryption.clone();
@@ -251,7 +263,7 @@ pub fn encryption_of(config: &Config) -> Encryption {
 /// Removes what a crash left half done.
 fn sweep(data: &DataDir) -> Result<()> {
     let mut swept = LocalStorage::new(data.backups()).sweep()?;
-    for folder in [data.fetched(), data.staging()] {
+    for folder in [data.fetched(), data.staging(), data.drill()] {
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => swept += 1,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -57,6 +57,11 @@ impl DataDir {
         self.state.join("restore")
     }
 
+    /// Where restores are rehearsed. Nothing in it outlives its rehearsal.
+    pub fn drill(&self) -> PathBuf {
+        self.state.join("drill")
+    }
+
     /// Where a remote backup lies while it is restored.
     pub fn fetched(&self) -> PathBuf {
         self.state.join("fetched")

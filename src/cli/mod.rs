@@ -1,6 +1,7 @@
 //! The command line: one file per command, and nothing here that a library would miss.
 
 mod archive;
+mod care;
 mod database;
 mod restore;
 mod serve;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Kind};
+use crate::vault::catalog::ProofKind;
 
 /// Takes, keeps, proves and restores backups, behind PocketBase's own backups API.
 #[derive(Debug, Parser)]
@@ -30,6 +32,12 @@ enum Command {
     Restore(restore::RestoreOptions),
     /// Make a new folder out of an archive
     Clone(restore::CloneOptions),
+    /// Read a backup back and check every entry of it
+    Verify(care::ProveOptions),
+    /// Restore a backup into a scratch folder, open it, count, and remove it again
+    Drill(care::ProveOptions),
+    /// Remove the backups that no rule of [retention] keeps
+    Prune(care::PruneOptions),
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
@@ -52,6 +60,9 @@ pub fn run() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::Restore(options) => restore::run(options),
         Command::Clone(options) => restore::clone(options),
+        Command::Verify(options) => care::prove(&options, ProofKind::Read),
+        Command::Drill(options) => care::prove(&options, ProofKind::Drill),
+        Command::Prune(options) => care::prune(&options),
         Command::Superuser(command) => superuser::run(command),
         Command::Db(command) => database::run(&command),
         Command::Storage(command) => storage::run(command),

@@ -68,7 +68,7 @@ async fn test(place: &Where) -> Result<()> {
 }
 
 /// The bucket that the server would use; `None` for the local folder.
-async fn bucket(found: &FolderStorage) -> Result<Option<S3Options>> {
+pub(super) async fn bucket(found: &FolderStorage) -> Result<Option<S3Options>> {
     if !found.data.data_db().exists() {
         return Ok(bucket_of(&Settings::default(), &found.storage));
     }

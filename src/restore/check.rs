@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 
 use crate::control::Control;
 use crate::data_dir::{AUXILIARY_DB, DATA_DB};
@@ -201,6 +201,30 @@ pub(super) async fn inspect_quickly(path: &Path) -> Result<Vec<String>> {
         .unwrap_or_default();
     fold(data, DATA_DB).await?;
     Ok(migrations)
+}
+
+/// Counts what a checked `data.db` holds: its collections, and the rows of their tables.
+///
+/// # Errors
+/// [`Kind::Corrupt`]: a collection has no table.
+pub(super) async fn count(path: &Path) -> Result<(u64, u64)> {
+    let mut data = open(path).await?;
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM _collections WHERE type != 'view'")
+            .fetch_all(&mut data)
+            .await
+            .map_err(|error| unusable(DATA_DB, error))?;
+    let mut records = 0u64;
+    for name in &names {
+        let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+        let rows: i64 = sqlx::query_scalar(AssertSqlSafe(sql))
+            .fetch_one(&mut data)
+            .await
+            .map_err(|error| unusable(DATA_DB, error))?;
+        records += rows.unsigned_abs();
+    }
+    data.close().await.map_err(|error| unusable(DATA_DB, error))?;
+    Ok((names.len() as u64, records))
 }
 
 /// How many there are who could log in; at least one.

@@ -91,6 +91,8 @@ struct Inner {
 struct List {
     named: BTreeMap<Vec<u8>, Reason>,
     total: u64,
+    missing: u64,
+    has_worse: bool,
     has_losses: bool,
     is_damaged: bool,
 }
@@ -124,6 +126,16 @@ impl Report {
         !self.lock().has_losses
     }
 
+    /// Files that records name and that are not there.
+    pub fn missing(&self) -> u64 {
+        self.lock().missing
+    }
+
+    /// Whether more is lost than files that are [`Report::missing`].
+    pub fn has_worse(&self) -> bool {
+        self.lock().has_worse
+    }
+
     /// Whether a database is damaged, which is the worst of what makes it not complete.
     pub fn is_damaged(&self) -> bool {
         self.lock().is_damaged
@@ -149,6 +161,8 @@ impl Report {
         }
         list.total += 1;
         list.has_losses |= reason.is_loss();
+        list.missing += u64::from(reason == Reason::Missing);
+        list.has_worse |= reason.is_loss() && reason != Reason::Missing;
         let is_damaged = matches!(reason, Reason::Damaged(_));
         list.is_damaged |= is_damaged;
         // There are two databases at most, and nothing is worth more to be named.
@@ -163,6 +177,7 @@ impl Report {
         let mut list = self.lock();
         list.total += count;
         list.has_losses |= is_loss && count > 0;
+        list.missing += if is_loss { count } else { 0 };
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {

@@ -23,7 +23,10 @@ pub const STATE_DB: &str = "state.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every migration, by ascending version. Never change one that was released: add another.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "jobs", include_str!("migrations/0001_jobs.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "jobs", include_str!("migrations/0001_jobs.sql")),
+    (2, "catalog", include_str!("migrations/0002_catalog.sql")),
+];
 
 /// The database. Cheap to clone; all clones share the connections.
 #[derive(Debug, Clone)]
@@ -150,10 +153,10 @@ mod tests {
         let folder = home.path().join("state");
         for _ in 0..2 {
             let state = StateDb::open(&folder, &Clock::system()).await.expect("opened");
-            assert_eq!(tables(&state).await, ["_sqlx_migrations", "jobs"]);
+            assert_eq!(tables(&state).await, ["_sqlx_migrations", "backups", "facts", "jobs"]);
             state.close().await;
         }
-        assert_eq!(tables(&StateDb::in_memory().await.expect("made")).await.len(), 2);
+        assert_eq!(tables(&StateDb::in_memory().await.expect("made")).await.len(), 4);
     }
 
     #[tokio::test]

@@ -82,6 +82,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
         "application/zip".to_owned()
     }
 
+    /// Names the place, the same after every restart, for records about what is kept there.
+    fn place(&self) -> String {
+        "local".to_owned()
+    }
+
     /// The file of a backup where it lies on the local disk.
     fn local_path(&self, key: &Key) -> Option<PathBuf> {
         let _ = key;

@@ -17,6 +17,7 @@ use crate::vault::Vault;
 use crate::vault::bridge::{self, BlockWriter};
 use crate::vault::flight::{Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::losses::Maker;
 
 /// Counters tried behind a generated name that is taken.
 const NUMBERS_MAX: u32 = 100;
@@ -41,6 +42,8 @@ pub struct Creating {
     vault: Arc<Vault>,
     storage: Arc<dyn Storage>,
     key: Key,
+    method: Method,
+    label: String,
     job: JobHandle,
     ticket: Ticket,
 }
@@ -69,7 +72,8 @@ impl Vault {
         let key = free_key(storage.as_ref(), name).await?;
         ticket.rename(&key);
         let job = self.jobs.open(JobKind::Create, method, &key);
-        Ok(Creating { vault: self.clone(), storage, key, job, ticket })
+        let (vault, label) = (self.clone(), String::new());
+        Ok(Creating { vault, storage, key, method, label, job, ticket })
     }
 }
 
@@ -77,6 +81,13 @@ impl Creating {
     /// The number of its job.
     pub fn job(&self) -> u64 {
         self.job.id()
+    }
+
+    /// The same, with a few words about why it is made.
+    #[must_use]
+    pub fn labelled(mut self, label: String) -> Self {
+        self.label = label;
+        self
     }
 
     /// The key it will have.
@@ -100,6 +111,11 @@ impl Creating {
             }
             self.job.finish(&result).await;
             drop(self.ticket);
+            if let Ok(backup) = &result
+                && self.vault.care().proof.after_backup
+            {
+                self.vault.prove_new(&backup.key).await;
+            }
             result
         })
     }
@@ -107,10 +123,13 @@ impl Creating {
     async fn run(&self) -> Result<Backup> {
         let control = self.job.control();
         let (backup, outcome) = store(&self.vault, &self.storage, &self.key, control).await?;
+        let (job, method, label) = (self.job.id(), self.method, self.label.clone());
+        let maker = Maker { job, method, label };
+        let complete = self.vault.record(&self.storage, &backup, &outcome, maker).await;
         for note in outcome.notes {
             self.job.note(note);
         }
-        if !outcome.complete {
+        if !complete {
             self.job.incomplete();
         }
         if let (Some(ledger), Some(archive)) = (outcome.ledger, self.storage.local_path(&self.key))
@@ -172,8 +191,10 @@ fn keep(ledger: &Ledger, data: &DataDir, key: &Key, archive: &Path) {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) notes: Vec<String>,
-    /// Whether it counts as a good backup.
-    complete: bool,
+    /// Files that records name and that are not there.
+    pub(super) missing: u64,
+    /// Whether anything else is lost.
+    pub(super) worse: bool,
     ledger: Option<Ledger>,
 }
 
@@ -232,7 +253,9 @@ fn write_archive(
         notes.push(format!("the backup {before} is damaged; this one took nothing damaged over"));
     }
     tracing::debug!(bytes = summary.bytes_in, reused = summary.reused_bytes, "archived");
-    Ok(Outcome { notes, complete: snapshot.report().is_complete(), ledger: summary.ledger })
+    let report = snapshot.report();
+    let (missing, worse) = (report.missing(), report.has_worse());
+    Ok(Outcome { notes, missing, worse, ledger: summary.ledger })
 }
 
 /// The name if it is free; for a generated one the next free one.

@@ -4,14 +4,19 @@
 //! on the main runtime, where it outlives the request, the connection and the server.
 
 mod bridge;
+pub mod catalog;
 mod create;
 pub mod databases;
 mod fetch;
 mod flight;
 mod jobs;
+mod losses;
 pub mod mailer;
+pub mod proof;
+pub mod prune;
 mod restore;
-mod retention;
+pub mod retention;
+mod rounds;
 pub mod schedule;
 mod sweep;
 #[cfg(test)]
@@ -26,11 +31,12 @@ use tokio::sync::watch;
 use crate::archive::WriteOptions;
 use crate::backup::{Backup, Key};
 use crate::clock::Clock;
-use crate::config::RestoreConfig;
+use crate::config::{Care, RestoreConfig};
 use crate::data_dir::DataDir;
 use crate::error::{Error, Kind, Result};
 use crate::source::PocketBaseFolder;
 use crate::storage::Storage;
+use crate::vault::catalog::Catalog;
 
 pub use bridge::{BlockSender, channel};
 pub use create::Creating;
@@ -58,6 +64,10 @@ pub struct Parts {
     pub runtime: Handle,
     /// The records of its jobs.
     pub jobs: Jobs,
+    /// What is known about each backup.
+    pub catalog: Catalog,
+    /// How backups look after themselves.
+    pub care: Care,
 }
 
 /// The vault. Shared by all faces.
@@ -72,6 +82,9 @@ pub struct Vault {
     runtime: Handle,
     flight: Flight,
     jobs: Jobs,
+    catalog: Catalog,
+    care: Care,
+    proofs: tokio::sync::Mutex<()>,
     restart: watch::Sender<bool>,
 }
 
@@ -88,6 +101,9 @@ impl Vault {
             runtime: parts.runtime,
             flight: Flight::default(),
             jobs: parts.jobs,
+            catalog: parts.catalog,
+            care: parts.care,
+            proofs: tokio::sync::Mutex::default(),
             restart: watch::Sender::new(false),
         })
     }
@@ -108,6 +124,21 @@ impl Vault {
     /// The records of jobs.
     pub fn jobs(&self) -> &Jobs {
         &self.jobs
+    }
+
+    /// What is known about each backup.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// How backups look after themselves.
+    pub fn care(&self) -> &Care {
+        &self.care
+    }
+
+    /// Held while a backup is proven.
+    fn proofs(&self) -> &tokio::sync::Mutex<()> {
+        &self.proofs
     }
 
     /// Becomes true when a restore is ready and the process has to be replaced.
@@ -158,14 +189,23 @@ impl Vault {
     /// # Errors
     /// [`Kind::InUse`], and as [`Storage::delete`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
-        if self.flight.current().is_some_and(|busy| busy.key == *key) {
+        if self.is_in_use(key) {
             return Err(Error::new(
                 Kind::InUse,
                 "The backup is currently being used and cannot be deleted.",
             ));
         }
-        self.storage().delete(key).await?;
+        let storage = self.storage();
+        storage.delete(key).await?;
+        if let Err(error) = self.catalog.forget(&storage.place(), key).await {
+            tracing::warn!(error = error.full(), "the catalog still has a deleted backup");
+        }
         tracing::info!(%key, "deleted a backup");
         Ok(())
+    }
+
+    /// Whether a job is at work on it.
+    fn is_in_use(&self, key: &Key) -> bool {
+        self.flight.current().is_some_and(|busy| busy.key == *key)
     }
 }

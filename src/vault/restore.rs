@@ -16,6 +16,7 @@ use crate::vault::create;
 use crate::vault::fetch::Archive;
 use crate::vault::flight::{Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::losses::Maker;
 
 /// How the answer to a restore that cannot work begins.
 const REFUSED: &str = "The backup cannot be restored: ";
@@ -170,6 +171,9 @@ impl Restoring {
         let wanted = Key::before_restore(self.vault.clock.now());
         let key = create::free_key(self.storage.as_ref(), create::Name::Generated(wanted)).await?;
         let (backup, outcome) = create::store(&self.vault, &self.storage, &key, control).await?;
+        let label = format!("before the restore of {}", self.backup.key);
+        let maker = Maker { job: self.job.id(), method: Method::Api, label };
+        self.vault.record(&self.storage, &backup, &outcome, maker).await;
         tracing::info!(key = %backup.key, "made a backup before the restore");
         self.job.note(format!("the data from before is in the backup {key}"));
         outcome.notes.into_iter().for_each(|note| self.job.note(note));

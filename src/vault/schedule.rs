@@ -162,8 +162,19 @@ impl Scheduler {
             }
             if now.minute().is_multiple_of(FORGET_EVERY_MINUTES) {
                 self.forget().await;
+                self.make_round().await;
             }
             last = last.max(now);
+        }
+    }
+
+    /// Looks after the backups. Who only reads the folder leaves them to its owner.
+    async fn make_round(&self) {
+        if self.duty == Duty::Nothing {
+            return;
+        }
+        if let Err(error) = self.vault.make_round().await {
+            tracing::error!(error = error.full(), "old backups were not looked after");
         }
     }
 
@@ -221,8 +232,9 @@ impl Scheduler {
             return Ok(());
         }
         let settings = self.settings.current().await?;
+        let app_name = &settings.values().meta.app_name;
         let keep = usize::try_from(settings.values().backups.cron_max_keep).unwrap_or(0);
-        if let Err(error) = self.vault.prune_automatic(keep).await {
+        if let Err(error) = self.vault.prune_automatic(keep, app_name).await {
             tracing::error!(error = error.full(), "old automatic backups were not removed");
         }
         Ok(())

@@ -11,12 +11,13 @@ use crate::archive::{Limits, Manners, Previous, Reader, Reuse, WriteOptions};
 use crate::auth::bootstrap;
 use crate::backup::{Backup, Key};
 use crate::clock::Clock;
-use crate::config::RestoreConfig;
+use crate::config::{Care, RestoreConfig};
 use crate::control::{Control, Progress};
 use crate::data_dir::DataDir;
 use crate::error::{Kind, Result};
 use crate::source::{Access, PocketBaseFolder};
 use crate::storage::LocalStorage;
+use crate::vault::catalog::Catalog;
 use crate::vault::{Jobs, Method, Parts, State, Vault};
 
 /// A vault on a new `pb_data` in a temporary folder.
@@ -41,6 +42,8 @@ impl Ground {
             clock,
             runtime: Handle::current(),
             jobs: Jobs::new(Clock::system()),
+            catalog: Catalog::new(None),
+            care: Care::default(),
         });
         Self { _dir: dir, data, vault }
     }

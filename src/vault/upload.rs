@@ -13,6 +13,7 @@ use crate::control::{Control, Step};
 use crate::error::{Error, Kind, Result};
 use crate::storage::{ByteStream, PutMode};
 use crate::vault::Vault;
+use crate::vault::catalog::{Known, Origin};
 use crate::vault::jobs::{JobKind, Method};
 
 /// How long a client may send nothing before the upload is given up.
@@ -40,6 +41,10 @@ impl Vault {
             let result = storage.put(&key, probed(body), PutMode::Create).await;
             if let Ok(backup) = &result {
                 tracing::info!(%key, size_bytes = backup.size_bytes, "took in a backup");
+                let known = Known { origin: Origin::Uploaded, ..Known::found(backup) };
+                if let Err(error) = vault.catalog().save(&storage.place(), &known).await {
+                    tracing::warn!(error = error.full(), "the catalog lacks an upload");
+                }
             }
             job.finish(&result).await;
             result

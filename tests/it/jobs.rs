@@ -95,12 +95,14 @@ fn jobs_are_followed_live_and_through_the_restart_of_a_restore() {
     assert_eq!(job["step"], "finished");
     create(&server, &token, "b.zip");
     let (_, job) = events.wait_for("create", "done");
-    assert_eq!(job["id"], 3, "numbers go on after a restart");
+    assert!(job["id"].as_u64() >= Some(3), "numbers go on after a restart");
     let kinds: Vec<Value> = jobs(&server, &token)
         .as_array()
         .expect("a list")
         .iter()
         .map(|job| job["kind"].clone())
+        // Each backup is read back by itself, at some time after it was made.
+        .filter(|kind| kind != "verify")
         .collect();
     assert_eq!(kinds, ["create", "restore", "create"]);
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "what is known or skipped is said aloud")]
 
 mod archives;
+mod care;
 mod folder;
 mod harness;
 mod hostile;

@@ -23,6 +23,22 @@ pub enum VaultRoute {
     RestoreStatus,
     /// `POST /api/vault/restore/undo`
     RestoreUndo,
+    /// `GET /api/vault/backups`
+    BackupList,
+    /// `POST /api/vault/backups`
+    BackupCreate,
+    /// `POST /api/vault/backups/{key}/verify`
+    BackupVerify(Vec<u8>),
+    /// `POST /api/vault/backups/{key}/drill`
+    BackupDrill(Vec<u8>),
+    /// `POST /api/vault/backups/{key}/pin`
+    BackupPin(Vec<u8>),
+    /// `DELETE /api/vault/backups/{key}/pin`
+    BackupUnpin(Vec<u8>),
+    /// `GET /api/vault/prune`
+    PruneGet,
+    /// `POST /api/vault/prune`
+    Prune,
     /// `POST /api/vault/backups/{key}/plan`
     BackupPlan(Vec<u8>),
     /// `POST /api/vault/backups/{key}/restore`
@@ -39,6 +55,9 @@ impl VaultRoute {
             Method::GET | Method::HEAD => Self::find_get(segments),
             Method::DELETE => match *segments {
                 [b"jobs", id] if !id.is_empty() => Some(Self::JobCancel(id.to_vec())),
+                [b"backups", key, b"pin"] if !key.is_empty() => {
+                    Some(Self::BackupUnpin(key.to_vec()))
+                }
                 _ => None,
             },
             Method::POST => Self::find_post(segments),
@@ -48,6 +67,8 @@ impl VaultRoute {
 
     fn find_get(segments: &[&[u8]]) -> Option<Self> {
         Some(match *segments {
+            [b"backups"] => Self::BackupList,
+            [b"prune"] => Self::PruneGet,
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
@@ -60,6 +81,11 @@ impl VaultRoute {
     fn find_post(segments: &[&[u8]]) -> Option<Self> {
         Some(match *segments {
             [b"restore", b"undo"] => Self::RestoreUndo,
+            [b"backups"] => Self::BackupCreate,
+            [b"prune"] => Self::Prune,
+            [b"backups", key, b"verify"] if !key.is_empty() => Self::BackupVerify(key.to_vec()),
+            [b"backups", key, b"drill"] if !key.is_empty() => Self::BackupDrill(key.to_vec()),
+            [b"backups", key, b"pin"] if !key.is_empty() => Self::BackupPin(key.to_vec()),
             [b"backups", key, b"plan"] if !key.is_empty() => Self::BackupPlan(key.to_vec()),
             [b"backups", key, b"restore"] if !key.is_empty() => Self::BackupRestore(key.to_vec()),
             _ => return None,

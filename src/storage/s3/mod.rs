@@ -257,6 +257,10 @@ impl Storage for S3Storage {
         sent.map(drop).map_err(|failure| failure.into_error(key.as_str()))
     }
 
+    fn place(&self) -> String {
+        format!("s3:{}/{}", self.client.bucket_url(), self.folder())
+    }
+
     async fn sweep_uploads(&self) -> Result<usize> {
         let mut swept = 0;
         for (record, entry) in self.ledger.abandoned()? {

@@ -27,6 +27,8 @@ macro_rules! words {
     };
 }
 
+pub(in crate::vault) use words;
+
 words! {
     /// What a job does.
     JobKind {

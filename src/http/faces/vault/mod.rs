@@ -1,5 +1,6 @@
 //! Our own API below `/api/vault`, for superusers only.
 
+mod care;
 mod databases;
 mod events;
 mod jobs;
@@ -12,6 +13,7 @@ use crate::http::call::Call;
 use crate::http::fault::Answer;
 use crate::http::guard::Superuser;
 use crate::http::routes::vault::VaultRoute;
+use crate::vault::catalog::ProofKind;
 
 /// Hands a request to its handler.
 ///
@@ -28,6 +30,14 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::Program => program::get(call, &superuser).await,
         VaultRoute::RestoreStatus => restore::status(call, &superuser).await,
         VaultRoute::RestoreUndo => restore::undo(call, &superuser).await,
+        VaultRoute::BackupList => care::list(call, &superuser).await,
+        VaultRoute::BackupCreate => care::create(call, &superuser).await,
+        VaultRoute::BackupVerify(key) => care::prove(call, &superuser, &key, ProofKind::Read).await,
+        VaultRoute::BackupDrill(key) => care::prove(call, &superuser, &key, ProofKind::Drill).await,
+        VaultRoute::BackupPin(key) => care::pin(call, &superuser, &key, true).await,
+        VaultRoute::BackupUnpin(key) => care::pin(call, &superuser, &key, false).await,
+        VaultRoute::PruneGet => care::pruning(call, &superuser).await,
+        VaultRoute::Prune => care::prune(call, &superuser).await,
         VaultRoute::BackupPlan(key) => restore::plan(call, &superuser, &key).await,
         VaultRoute::BackupRestore(key) => restore::restore(call, &superuser, &key).await,
     }

@@ -1,0 +1,130 @@
+//! `pocketvault verify`, `drill` and `prune`: what the server does by itself, by hand. They work
+//! on the storage itself, beside a running server or without one.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+
+use crate::backup::Key;
+use crate::cli::storage::bucket;
+use crate::clock::Clock;
+use crate::config::storage::StorageOptions;
+use crate::config::{self, FolderOptions, FolderStorage};
+use crate::control::Control;
+use crate::error::{Context, Error, Kind, Result};
+use crate::state::StateDb;
+use crate::storage::{LocalStorage, S3Storage, Storage};
+use crate::vault::catalog::{Catalog, ProofKind};
+use crate::vault::proof::{self, Bench};
+use crate::vault::prune;
+
+/// Which backup.
+#[derive(Debug, Args)]
+pub(super) struct ProveOptions {
+    /// The key of a backup, or the path of an archive file
+    #[arg(value_name = "KEY_OR_FILE")]
+    what: String,
+    #[command(flatten)]
+    folder: FolderOptions,
+    #[command(flatten)]
+    storage: StorageOptions,
+}
+
+/// What to remove.
+#[derive(Debug, Args)]
+pub(super) struct PruneOptions {
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    folder: FolderOptions,
+    #[command(flatten)]
+    storage: StorageOptions,
+}
+
+/// `pocketvault verify` and `pocketvault drill`.
+pub(super) fn prove(options: &ProveOptions, kind: ProofKind) -> Result<()> {
+    let said = on_runtime(async {
+        let found = config::folder_storage(&options.folder, &options.storage)?;
+        if let Some(file) = file_of(&options.what) {
+            return match kind {
+                ProofKind::Read => proof::read(&file, false, &Control::default()),
+                ProofKind::Drill => proof::drill(&found.data, &file, &Control::default()),
+            };
+        }
+        let key = Key::existing(&options.what)?;
+        let bench = bench(&found).await?;
+        let backup = bench.storage.head(&key).await?;
+        let proof = proof::prove(&bench, &backup, kind, &Control::default()).await?;
+        match proof.ok {
+            true => Ok(proof.said),
+            false => Err(Error::new(Kind::Corrupt, proof.said)),
+        }
+    })?;
+    print(&format!("good: {said}"))
+}
+
+/// `pocketvault prune`.
+pub(super) fn prune(options: &PruneOptions) -> Result<()> {
+    on_runtime(async {
+        let found = config::folder_storage(&options.folder, &options.storage)?;
+        let (bench, policy) = (bench(&found).await?, found.care.retention);
+        if policy.is_empty() {
+            return print("no rule is set: every backup is kept");
+        }
+        let (storage, now) = (bench.storage.as_ref(), bench.clock.now());
+        if !options.dry_run {
+            let none = |_: &Key| false;
+            let (removed, lines) =
+                prune::carry_out(storage, &bench.catalog, &policy, now, &none).await?;
+            lines.iter().try_for_each(|line| print(line))?;
+            return print(&format!("{removed} removed"));
+        }
+        let pruning = prune::plan(storage, &bench.catalog, &policy, now).await?;
+        if let Some(why) = &pruning.held {
+            print(&format!("nothing would be removed: {why}"))?;
+        }
+        let mut bytes = 0;
+        for one in &pruning.expired {
+            bytes += one.size_bytes;
+            print(&format!("{}  {}  {} bytes", one.key, one.made, one.size_bytes))?;
+        }
+        let (gone, kept) = (pruning.expired.len(), pruning.kept.len());
+        print(&format!("{gone} would go ({bytes} bytes), {kept} stay"))
+    })
+}
+
+/// The storage that the server would use, and the catalog.
+async fn bench(found: &FolderStorage) -> Result<Bench> {
+    let clock = Clock::system();
+    let storage: Arc<dyn Storage> = match bucket(found).await? {
+        Some(options) => Arc::new(S3Storage::new(&options)?),
+        None => Arc::new(LocalStorage::new(found.data.backups())),
+    };
+    let state = StateDb::open(found.data.state(), &clock).await?;
+    let catalog = Catalog::new(Some(state));
+    Ok(Bench { storage, data: found.data.clone(), catalog, clock })
+}
+
+/// A path rather than a key: it leads somewhere, or there is a file of that name here.
+fn file_of(what: &str) -> Option<PathBuf> {
+    let path = Path::new(what);
+    (what.contains('/') || path.is_file()).then(|| path.to_owned())
+}
+
+fn print(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot print")
+}
+
+fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    // One provider for every TLS client of the process; a second installation is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(work)
+}

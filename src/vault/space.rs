@@ -1,0 +1,91 @@
+//! Whether there is room for another backup, asked before the work begins.
+
+use crate::config::Space;
+use crate::error::{Error, Kind, Result};
+use crate::fsx;
+use crate::storage::Storage;
+use crate::vault::Vault;
+use crate::vault::catalog::{Known, Origin};
+
+impl Vault {
+    /// Refuses a backup for which there is no room: it needs a tenth more than the last one.
+    ///
+    /// # Errors
+    /// [`Kind::NoSpace`] with the numbers; with a quota the storage's own.
+    pub(super) async fn require_room(&self, storage: &dyn Storage) -> Result<()> {
+        let rule = self.care().space;
+        let earlier = match self.catalog().newest(&storage.place()).await {
+            Ok(earlier) => earlier,
+            Err(error) => {
+                // Room that is not there will be missed later; a broken catalog stops no backup.
+                tracing::warn!(error = error.full(), "the room for a backup is not known");
+                return Ok(());
+            }
+        };
+        let needed = estimate(&earlier);
+        let stored = match rule.quota_bytes {
+            None => 0,
+            Some(_) => storage.list().await?.iter().map(|backup| backup.size_bytes).sum(),
+        };
+        let folder = earlier.first().and_then(|one| storage.local_path(&one.key));
+        let free = folder.and_then(|path| path.parent().and_then(|at| fsx::free_bytes(at).ok()));
+        refuse(needed, free, stored, rule)
+    }
+}
+
+/// What a backup will come to; 0 when nothing is known.
+fn estimate(earlier: &[Known]) -> u64 {
+    let last = earlier.iter().find(|one| one.origin == Origin::Made);
+    last.map_or(0, |one| one.size_bytes.saturating_add(one.size_bytes / 10))
+}
+
+fn refuse(needed: u64, free: Option<u64>, stored: u64, rule: Space) -> Result<()> {
+    if let Some(quota) = rule.quota_bytes
+        && stored.saturating_add(needed) > quota
+    {
+        let message = format!(
+            "The quota of {quota} bytes has no room for a backup of about {needed} bytes: \
+             {stored} bytes are stored."
+        );
+        return Err(Error::new(Kind::NoSpace, message)
+            .hint("remove backups, set rules in [retention], or raise quota in [space]"));
+    }
+    let Some(free) = free.filter(|_| needed > 0) else { return Ok(()) };
+    if needed.saturating_add(rule.reserve_bytes) > free {
+        let reserve = rule.reserve_bytes;
+        let message = format!(
+            "The backup needs about {needed} bytes and {reserve} bytes stay in reserve, but \
+             only {free} bytes are free."
+        );
+        return Err(Error::new(Kind::NoSpace, message)
+            .hint("make room on the disk, remove backups, or set rules in [retention]"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_numbers() {
+        let rule = Space { reserve_bytes: 50, quota_bytes: Some(1_000) };
+        for (needed, free, stored, why) in [
+            (100, Some(150), 900, ""),
+            (100, Some(149), 900, "only 149 bytes are free"),
+            (100, None, 900, ""),
+            (100, Some(150), 901, "quota of 1000 bytes"),
+            (0, Some(0), 0, ""),
+            (u64::MAX, Some(u64::MAX), 0, "quota"),
+        ] {
+            match refuse(needed, free, stored, rule) {
+                Ok(()) => assert_eq!(why, "", "{needed} {free:?} {stored}"),
+                Err(error) => {
+                    assert_eq!(error.kind(), &Kind::NoSpace);
+                    assert!(!why.is_empty() && error.message().contains(why), "{error:?}");
+                    assert!(error.operator_hint().is_some());
+                }
+            }
+        }
+    }
+}
