@@ -33,7 +33,7 @@ use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
 use crate::vault::catalog::Catalog;
-use crate::vault::databases::Vaults;
+use crate::vault::databases::{Vaults, VaultsParts};
 use crate::vault::mailer::Mailer;
 use crate::vault::prune;
 use crate::vault::schedule::{Duty, Scheduler};
@@ -116,8 +116,7 @@ impl App {
         let superusers = Superusers::new(database.clone(), clock.clone());
         let state = open_state(&data, &clock).await?;
         let jobs = Jobs::load(clock.clone(), state.clone()).await?;
-        let databases = Vaults::new(&config.databases, data.state(), &clock, &runtime, &jobs)?;
-        databases.settle();
+        let databases = databases_of(config, &clock, &runtime, &jobs)?;
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &config.storage, &data),
@@ -233,6 +232,20 @@ impl App {
             None => Err(corrupt("a token does not open anything")),
         }
     }
+}
+
+/// The databases of PostgreSQL, which begin to end what a crash left.
+fn databases_of(config: &Config, clock: &Clock, runtime: &Handle, jobs: &Jobs) -> Result<Vaults> {
+    let vaults = Vaults::new(VaultsParts {
+        databases: &config.databases,
+        bucket: &config.storage,
+        state: config.data.state(),
+        clock,
+        runtime,
+        jobs,
+    })?;
+    vaults.settle();
+    Ok(vaults)
 }
 
 /// Our own database. Without it backups are still made: records then end with the process.

@@ -12,10 +12,11 @@ use crate::backup::Key;
 use crate::clock::{Clock, pocketbase_time};
 use crate::config::FolderOptions;
 use crate::config::databases::{DatabaseFile, databases};
+use crate::config::storage::StorageOptions;
 use crate::error::{Context, Error, Kind, Result};
 use crate::restore::postgres::{Plan, Wish};
 use crate::source::postgres::shown_version;
-use crate::vault::databases::{DatabaseVault, RestoringDump, Vaults};
+use crate::vault::databases::{DatabaseVault, RestoringDump, Vaults, VaultsParts};
 use crate::vault::{Jobs, Method};
 
 /// What to do with a database of the configuration.
@@ -31,12 +32,21 @@ pub(super) enum DatabaseCommand {
     Undo(Named),
 }
 
+/// Where the configuration, our state and the bucket are.
+#[derive(Debug, Args)]
+pub(super) struct Where {
+    #[command(flatten)]
+    folder: FolderOptions,
+    #[command(flatten)]
+    bucket: StorageOptions,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Listed {
     /// Name of the database in the configuration
     name: Option<String>,
     #[command(flatten)]
-    folder: FolderOptions,
+    place: Where,
 }
 
 #[derive(Debug, Args)]
@@ -44,7 +54,7 @@ pub(super) struct Named {
     /// Name of the database in the configuration
     name: String,
     #[command(flatten)]
-    folder: FolderOptions,
+    place: Where,
 }
 
 #[derive(Debug, Args)]
@@ -54,7 +64,7 @@ pub(super) struct Made {
     /// Name of the backup, ending with .dump [default: generated]
     key: Option<String>,
     #[command(flatten)]
-    folder: FolderOptions,
+    place: Where,
 }
 
 #[derive(Debug, Args)]
@@ -73,7 +83,7 @@ pub(super) struct Restored {
     #[arg(long)]
     plan: bool,
     #[command(flatten)]
-    folder: FolderOptions,
+    place: Where,
 }
 
 /// Runs the command.
@@ -90,13 +100,13 @@ pub(super) fn run(command: &DatabaseCommand) -> Result<()> {
 }
 
 async fn perform(command: &DatabaseCommand) -> Result<String> {
-    let folder = match command {
-        DatabaseCommand::List(listed) => &listed.folder,
-        DatabaseCommand::Backup(made) => &made.folder,
-        DatabaseCommand::Restore(restored) => &restored.folder,
-        DatabaseCommand::Undo(named) => &named.folder,
+    let place = match command {
+        DatabaseCommand::List(listed) => &listed.place,
+        DatabaseCommand::Backup(made) => &made.place,
+        DatabaseCommand::Restore(restored) => &restored.place,
+        DatabaseCommand::Undo(named) => &named.place,
     };
-    let found = databases(folder)?;
+    let found = databases(&place.folder, &place.bucket)?;
     let vaults = vaults(&found)?;
     match command {
         DatabaseCommand::List(Listed { name: None, .. }) => {
@@ -118,10 +128,14 @@ async fn perform(command: &DatabaseCommand) -> Result<String> {
 
 /// The vaults, with records that end with the command: those on the disk are the server's.
 fn vaults(found: &DatabaseFile) -> Result<Vaults> {
-    let clock = Clock::system();
-    let jobs = Jobs::new(clock.clone());
-    let state = found.data.state();
-    Vaults::new(&found.databases, state, &clock, &Handle::current(), &jobs)
+    Vaults::new(VaultsParts {
+        databases: &found.databases,
+        bucket: &found.storage,
+        state: found.data.state(),
+        clock: &Clock::system(),
+        runtime: &Handle::current(),
+        jobs: &Jobs::new(Clock::system()),
+    })
 }
 
 fn find<'v>(vaults: &'v Vaults, name: &str) -> Result<&'v Arc<DatabaseVault>> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::FolderOptions;
+use crate::config::storage::{StorageConfig, StorageOptions};
 use crate::data_dir::DataDir;
 use crate::error::{Error, Kind, Result};
 
@@ -35,6 +36,8 @@ pub(super) struct DatabaseTable {
     exclude_table_data: Vec<String>,
     timeout: Option<u64>,
     folder: Option<PathBuf>,
+    #[serde(default)]
+    storage: DatabaseStorage,
     key_prefix: Option<String>,
     maintenance_database: Option<String>,
     programs: Option<PathBuf>,
@@ -58,6 +61,17 @@ impl DatabaseKind {
     }
 }
 
+/// Where the backups of a database are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseStorage {
+    /// In a folder.
+    #[default]
+    Local,
+    /// In the bucket of our options (`[s3]`), below `databases/<name>` of its prefix.
+    S3,
+}
+
 /// A database that is backed up, checked. Its URL holds a secret and is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseConfig {
@@ -73,7 +87,9 @@ pub struct DatabaseConfig {
     pub exclude_table_data: Vec<String>,
     /// How long a dump or a restore may take.
     pub timeout: Duration,
-    /// Where its backups lie; `None` is a folder of our state.
+    /// Where its backups are kept.
+    pub storage: DatabaseStorage,
+    /// The folder for [`DatabaseStorage::Local`]; `None` is one of our state.
     pub folder: Option<PathBuf>,
     /// How generated keys begin.
     pub key_prefix: String,
@@ -125,12 +141,16 @@ impl DatabaseTable {
         if !is_plain(&key_prefix, PREFIX_BYTES_MAX) {
             return Err(unusable(&name, "key_prefix is not made of a-z, 0-9, _ and -"));
         }
+        if self.storage == DatabaseStorage::S3 && self.folder.is_some() {
+            return Err(unusable(&name, "a folder is not for storage = \"s3\""));
+        }
         let folder = self.folder.map(std::path::absolute).transpose();
         Ok(DatabaseConfig {
             kind: self.kind,
             url,
             jobs: self.jobs.unwrap_or(NonZeroU32::MIN),
             exclude_table_data: self.exclude_table_data,
+            storage: self.storage,
             timeout: Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_S_DEFAULT)),
             folder: folder.map_err(|error| unusable(&name, "no usable folder").because(error))?,
             key_prefix,
@@ -150,16 +170,19 @@ pub struct DatabaseFile {
     pub data: DataDir,
     /// The databases.
     pub databases: Vec<DatabaseConfig>,
+    /// The bucket of those that are kept in one.
+    pub storage: StorageConfig,
 }
 
 /// The databases of the file, for a command without a server.
 ///
 /// # Errors
 /// As [`crate::config::Config::serve`].
-pub fn databases(options: &FolderOptions) -> Result<DatabaseFile> {
+pub fn databases(options: &FolderOptions, bucket: &StorageOptions) -> Result<DatabaseFile> {
     let file = super::FileOptions::read(options.config.as_deref())?;
     let data = super::data_dir(options, file.dir, file.state)?;
-    Ok(DatabaseFile { data, databases: resolve(file.database)? })
+    let storage = super::resolve_storage(bucket, file.s3)?;
+    Ok(DatabaseFile { data, databases: resolve(file.database)?, storage })
 }
 
 fn is_plain(text: &str, bytes_max: usize) -> bool {
@@ -207,6 +230,7 @@ mod tests {
             (format!("{one}url_env = 'POCKETVAULT_TEST_NOT_SET'"), "NOT_SET"),
             (format!("{one}url = 'x'\n{one}url = 'y'"), "twice"),
             (format!("{one}url = 'x'\nkey_prefix = 'A/'"), "key_prefix"),
+            (format!("{one}url = 'x'\nstorage = 's3'\nfolder = '/f'"), "folder"),
             ("[[database]]\nname = '../a'\nurl = 'x'".to_owned(), "../a"),
         ] {
             let error = parsed(&text).expect_err(&text);

@@ -13,10 +13,10 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::backup::{Backup, DUMP_SUFFIX, Key};
+use crate::backup::{Backup, Key};
 use crate::error::{Context, Error, Kind, Result};
 use crate::fsx::{self, Commit, DirectWriter, PartialFile};
-use crate::storage::{ByteStream, PutMode, Storage};
+use crate::storage::{ByteStream, PutMode, Storage, media_type};
 
 /// Bytes per read of a download, and per write of an upload.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -222,11 +222,6 @@ fn commit(partial: PartialFile, target: &Path, mode: PutMode) -> Result<()> {
         let _ = fs::remove_file(attrs_path(target));
     }
     committed
-}
-
-/// What a new backup is, by its name.
-fn media_type(name: &str) -> &'static str {
-    if name.ends_with(DUMP_SUFFIX) { UNKNOWN_TYPE } else { "application/zip" }
 }
 
 fn attrs_path(path: &Path) -> PathBuf {

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
-use crate::backup::{Backup, Key};
+use crate::backup::{Backup, DUMP_SUFFIX, Key};
 use crate::error::Result;
 
 pub use local::LocalStorage;
@@ -92,4 +92,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
         let _ = key;
         None
     }
+}
+
+/// What a new backup is, by its name.
+fn media_type(name: &str) -> &'static str {
+    if name.ends_with(DUMP_SUFFIX) { "application/octet-stream" } else { "application/zip" }
 }

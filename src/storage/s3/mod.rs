@@ -1,7 +1,7 @@
 //! Backups as objects in a bucket, at its root or below a prefix, as PocketBase lays them out.
 //!
-//! Ours are the objects directly below the prefix whose names end with `.zip`; nothing else is
-//! listed, read or deleted here.
+//! Ours are the objects directly below the prefix whose names end with `.zip` (with `.dump` for
+//! a database's); nothing else is listed, read or deleted here.
 
 mod client;
 mod failure;
@@ -26,7 +26,7 @@ use http::{Method, StatusCode};
 use object_store::client::HttpError;
 use url::Url;
 
-use crate::backup::{Backup, Key};
+use crate::backup::{Backup, DUMP_SUFFIX, Key};
 use crate::config::storage::{Encryption, S3Extras};
 use crate::error::{Error, Kind, Result, Violation};
 use crate::storage::{ByteStream, PutMode, Storage};
@@ -56,6 +56,8 @@ pub struct S3Storage {
     plan: Plan,
     ledger: Ledger,
     conditions: Conditions,
+    /// How names of backups end here.
+    suffix: &'static str,
 }
 
 /// Whether the store knows `If-None-Match`; learnt from its first refusal.
@@ -87,8 +89,19 @@ impl S3Storage {
             profile,
             plan: Plan::new(options.extras.upload_memory_bytes, &profile),
             ledger: Ledger::new(options.ledger.clone()),
+            suffix: SUFFIX,
             conditions: Conditions(Arc::new(AtomicBool::new(profile.conditional_writes))),
         })
+    }
+
+    /// The same place for dumps of a database instead of archives.
+    #[must_use]
+    pub fn for_dumps(self) -> Self {
+        Self { suffix: DUMP_SUFFIX, ..self }
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        name.len() > self.suffix.len() && name.to_ascii_lowercase().ends_with(self.suffix)
     }
 
     /// How its provider is spoken to.
@@ -125,7 +138,7 @@ impl S3Storage {
     }
 
     fn require_ours(&self, key: &Key) -> Result<()> {
-        if is_ours(key.as_str()) {
+        if self.is_ours(key.as_str()) {
             return Ok(());
         }
         Err(Error::new(Kind::NotFound, format!("there is no backup {key}")))
@@ -180,7 +193,7 @@ impl S3Storage {
             let name = upload.object.strip_prefix(&folder).unwrap_or_default();
             let began = SystemTime::from(upload.initiated);
             let old = began.elapsed().is_ok_and(|elapsed| elapsed > age);
-            if old && is_ours(name) && Key::existing(name).is_ok() {
+            if old && self.is_ours(name) && Key::existing(name).is_ok() {
                 let bucket = self.client.bucket_url().to_owned();
                 let record = Record { bucket, object: upload.object, upload: upload.upload };
                 swept += usize::from(self.abort(&record).await);
@@ -199,7 +212,8 @@ impl Storage for S3Storage {
         let mut backups: Vec<Backup> = listed
             .into_iter()
             .filter_map(|object| {
-                let name = object.object.strip_prefix(&folder).filter(|name| is_ours(name))?;
+                let name = object.object.strip_prefix(&folder)?;
+                let name = Some(name).filter(|name| self.is_ours(name))?;
                 let key = Key::existing(name).ok()?;
                 Some(Backup { key, size_bytes: object.size_bytes, modified: object.modified })
             })
@@ -236,8 +250,9 @@ impl Storage for S3Storage {
     }
 
     async fn put(&self, key: &Key, body: ByteStream, mode: PutMode) -> Result<Backup> {
-        if !is_ours(key.as_str()) {
-            let message = format!("A backup in a bucket must have a name that ends with {SUFFIX}.");
+        if !self.is_ours(key.as_str()) {
+            let suffix = self.suffix;
+            let message = format!("A backup in a bucket must have a name that ends with {suffix}.");
             return Err(Error::invalid(Violation::new(
                 "name",
                 "validation_match_invalid",
@@ -353,8 +368,4 @@ impl Reading {
         let waited = self.patience.wait(failure).await;
         waited.map_err(|failure| failure.into_error(self.key.as_str()))
     }
-}
-
-fn is_ours(name: &str) -> bool {
-    name.len() > SUFFIX.len() && name.to_ascii_lowercase().ends_with(SUFFIX)
 }

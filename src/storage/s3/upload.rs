@@ -19,7 +19,7 @@ use crate::storage::s3::failure::Failure;
 use crate::storage::s3::ledger::{Entry, Record};
 use crate::storage::s3::listing::parse;
 use crate::storage::s3::parts::{PARTS_MAX, Spare, composite_etag, etag_of, fill, is_sum};
-use crate::storage::{ByteStream, PutMode};
+use crate::storage::{ByteStream, PutMode, media_type};
 
 /// Says which put an object came from, so that a lost answer can be told from a taken name.
 const MARKER: &str = "x-amz-meta-pocketvault-upload";
@@ -313,7 +313,7 @@ impl S3Storage {
         marker: &str,
     ) -> Vec<(&'static str, String)> {
         let mut headers = vec![
-            ("content-type", "application/zip".to_owned()),
+            ("content-type", media_type(name).to_owned()),
             (ORIGINAL_NAME, utf8_percent_encode(name, STRICT).to_string()),
             (MARKER, marker.to_owned()),
         ];

@@ -20,12 +20,13 @@ use tokio::task::spawn_blocking;
 
 use crate::backup::{Backup, DUMP_SUFFIX, Key};
 use crate::clock::Clock;
-use crate::config::databases::{DatabaseConfig, DatabaseKind};
+use crate::config::databases::{DatabaseConfig, DatabaseKind, DatabaseStorage};
+use crate::config::storage::StorageConfig;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fsx;
 use crate::restore::postgres::{self as pg, Kept, Recovered};
 use crate::source::postgres::{Lock, Options, Postgres};
-use crate::storage::{LocalStorage, Storage};
+use crate::storage::{LocalStorage, S3Options, S3Storage, Storage};
 use crate::vault::flight::{Flight, Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Jobs, Method};
 
@@ -37,6 +38,8 @@ pub use restore::{RestoringDump, What};
 const FOLDER: &str = "databases";
 /// Where backups lie that have no place of their own.
 const BACKUPS: &str = "backups";
+/// Where uploads on their way to a bucket are remembered.
+const UPLOADS: &str = "uploads";
 /// The file that is locked while a job runs.
 const LOCK: &str = "lock";
 /// How often what a crash left is tried to be ended while the server is silent.
@@ -71,47 +74,35 @@ struct Held {
     _file: File,
 }
 
+/// What the vaults are made of.
+#[derive(Debug, Clone, Copy)]
+pub struct VaultsParts<'a> {
+    /// The databases.
+    pub databases: &'a [DatabaseConfig],
+    /// The bucket of those that are kept in one.
+    pub bucket: &'a StorageConfig,
+    /// Our state folder.
+    pub state: &'a Path,
+    /// The time.
+    pub clock: &'a Clock,
+    /// The runtime that long work runs on.
+    pub runtime: &'a Handle,
+    /// The records of jobs, shared with PocketBase's vault.
+    pub jobs: &'a Jobs,
+}
+
 impl Vaults {
     /// Puts the vaults together; nothing is connected yet.
     ///
     /// # Errors
-    /// [`Kind::Invalid`]: a URL is not usable.
-    pub fn new(
-        configs: &[DatabaseConfig],
-        state: &Path,
-        clock: &Clock,
-        runtime: &Handle,
-        jobs: &Jobs,
-    ) -> Result<Self> {
-        let vaults = configs.iter().map(|config| {
-            let folder = state.join(FOLDER).join(&config.name);
-            let source = Postgres::new(Options {
-                url: config.url.clone(),
-                exclude_table_data: config.exclude_table_data.clone(),
-                jobs: config.jobs.get(),
-                timeout: config.timeout,
-                maintenance_database: config.maintenance_database.clone(),
-                programs: config.programs.clone(),
-            });
-            let of_config = |error: Error| {
+    /// [`Kind::Invalid`]: a URL is not usable, or there is no bucket where one is wanted.
+    pub fn new(parts: VaultsParts<'_>) -> Result<Self> {
+        let vaults = parts.databases.iter().map(|config| {
+            let vault = DatabaseVault::new(config, parts).map_err(|error| {
                 let message = format!("the [[database]] {:?}: {}", config.name, error.message());
                 Error::new(error.kind().clone(), message)
-            };
-            let backups = config.folder.clone().unwrap_or_else(|| folder.join(BACKUPS));
-            let local = LocalStorage::new(backups);
-            Ok(Arc::new(DatabaseVault {
-                name: config.name.clone(),
-                kind: config.kind,
-                source: source.map_err(of_config)?,
-                storage: Arc::new(local.clone()),
-                folder,
-                local,
-                key_prefix: config.key_prefix.clone(),
-                clock: clock.clone(),
-                runtime: runtime.clone(),
-                flight: Flight::default(),
-                jobs: jobs.clone(),
-            }))
+            });
+            vault.map(Arc::new)
         });
         Ok(Self(vaults.collect::<Result<Vec<_>>>()?.into()))
     }
@@ -142,6 +133,37 @@ impl Vaults {
 }
 
 impl DatabaseVault {
+    fn new(config: &DatabaseConfig, parts: VaultsParts<'_>) -> Result<Self> {
+        let folder = parts.state.join(FOLDER).join(&config.name);
+        let source = Postgres::new(Options {
+            url: config.url.clone(),
+            exclude_table_data: config.exclude_table_data.clone(),
+            jobs: config.jobs.get(),
+            timeout: config.timeout,
+            maintenance_database: config.maintenance_database.clone(),
+            programs: config.programs.clone(),
+        })?;
+        let backups = config.folder.clone().unwrap_or_else(|| folder.join(BACKUPS));
+        let local = LocalStorage::new(backups);
+        let storage: Arc<dyn Storage> = match config.storage {
+            DatabaseStorage::Local => Arc::new(local.clone()),
+            DatabaseStorage::S3 => Arc::new(bucket(config, parts.bucket, &folder)?),
+        };
+        Ok(Self {
+            name: config.name.clone(),
+            kind: config.kind,
+            source,
+            storage,
+            folder,
+            local,
+            key_prefix: config.key_prefix.clone(),
+            clock: parts.clock.clone(),
+            runtime: parts.runtime.clone(),
+            flight: Flight::default(),
+            jobs: parts.jobs.clone(),
+        })
+    }
+
     /// Our name for it.
     pub fn name(&self) -> &str {
         &self.name
@@ -230,6 +252,9 @@ impl DatabaseVault {
             Ok::<_, Error>(file)
         });
         let file = file.await.context("a thread stopped")??;
+        if let Err(error) = self.storage.sweep_uploads().await {
+            tracing::warn!(error = error.full(), "cannot look for broken-off uploads");
+        }
         let recovered = pg::recover(&self.source, &self.folder, &self.clock).await?;
         match recovered {
             Recovered::Nothing => {}
@@ -269,6 +294,20 @@ impl DatabaseVault {
             Err(error) => Err(fail(open(), error).await),
         }
     }
+}
+
+/// The place of a database in the bucket of our options: a folder of its own.
+fn bucket(config: &DatabaseConfig, storage: &StorageConfig, folder: &Path) -> Result<S3Storage> {
+    let none = || {
+        let message = "storage = \"s3\" needs the bucket of [s3]";
+        Error::new(Kind::Invalid(Vec::new()), message)
+    };
+    let bucket = storage.bucket.as_ref().ok_or_else(none)?;
+    let mut options = S3Options::configured(bucket, &storage.extras);
+    let below = format!("{}/{FOLDER}/{}", options.extras.prefix, config.name);
+    options.extras.prefix = below.trim_start_matches('/').to_owned();
+    options.ledger = Some(folder.join(UPLOADS));
+    Ok(S3Storage::new(&options)?.for_dumps())
 }
 
 /// Closes the record of a job that failed, with what the program or the server said.

@@ -10,6 +10,7 @@ use super::cluster::{Cluster, PASSWORD};
 use super::scene::{contents, facts, fill};
 use super::{Place, Served, until};
 use crate::raw::Request;
+use crate::s3::{ACCESS_KEY, BUCKET, REGION, S3Server, SECRET};
 
 fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -149,6 +150,40 @@ fn a_role_that_may_not_create_databases_restores_in_one_transaction() {
     let refused = place.run(&["restore", "ledger", "a.dump"]);
     assert!(!refused.status.success());
     assert_eq!(contents(&cluster, &database), before);
+}
+
+#[test]
+fn a_database_has_a_folder_of_its_own_in_a_bucket() {
+    let Some(cluster) = Cluster::shared() else { return };
+    let database = cluster.create("bucket");
+    let fill = "CREATE TABLE t AS SELECT md5(random()::text) FROM generate_series(1, 900000) i";
+    cluster.sql(&database, fill);
+    let bucket = S3Server::start();
+    let more = format!(
+        "storage = 's3'\n[s3]\nbucket = '{BUCKET}'\nendpoint = '{}'\nregion = '{REGION}'\n\
+         access_key = '{ACCESS_KEY}'\nsecret_key = '{SECRET}'\nprefix = 'all'\npath_style = true",
+        bucket.endpoint()
+    );
+    let place = Place::new(&cluster.url(&database), &more);
+    let said = place.done(&["backup", "ledger", "a.dump"]);
+    assert_eq!(bucket.keys(), ["all/databases/ledger/a.dump"]);
+    let object = bucket.object("all/databases/ledger/a.dump").expect("there");
+    assert_eq!(object.header("content-type"), Some("application/octet-stream"));
+    assert!(object.size > 16 << 20, "{} bytes are no upload in parts", object.size);
+    assert!(said.contains(&hex(&object.body)), "{said}");
+    let before = contents(&cluster, &database);
+    cluster.sql(&database, "DROP TABLE t");
+    place.done(&["restore", "ledger", "a.dump"]);
+    assert_eq!(contents(&cluster, &database), before);
+    // A dump that is cancelled leaves no object and no upload.
+    let mut command = place.command(&["backup", "ledger", "b.dump"]);
+    let mut dump = command.stderr(Stdio::null()).spawn().expect("started");
+    until("the upload began", || !bucket.uploads().is_empty());
+    let pid = rustix::process::Pid::from_child(&dump);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    assert!(!dump.wait().expect("ended").success());
+    assert_eq!(bucket.keys().len(), 1);
+    assert!(bucket.uploads().is_empty());
 }
 
 #[test]
