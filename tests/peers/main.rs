@@ -5,6 +5,7 @@
 //! `bench` keeps the measurements of `benches/versus` alive.
 //! `trees` gives our archives to everything that reads zips.
 //! `bucket` has both keep their backups in one bucket of a real, independent S3 server.
+//! `browser` opens the pages in a real Chromium and does what people do there.
 //! `raw` sends, byte for byte, what the SDKs send that cannot be run here.
 //!
 //! What a test needs is fetched by the ordinary clients (`npm`, `pip`, `go`) into the target
@@ -16,6 +17,7 @@
 #![expect(clippy::expect_used, reason = "a peer that cannot be driven fails the test on the spot")]
 
 mod bench;
+mod browser;
 mod bucket;
 mod http;
 mod pocketbase;

@@ -20,6 +20,23 @@ pub(crate) fn javascript() -> Option<PathBuf> {
     Some(home.path.clone())
 }
 
+/// A folder with the scripts for a browser and what drives it, and the browser.
+pub(crate) fn browser() -> Option<(PathBuf, PathBuf)> {
+    let Some(chromium) = on_path(&["chromium", "chromium-browser", "google-chrome"]) else {
+        assert!(!is_required(), "there is no Chromium");
+        skipped("Chromium is not installed");
+        return None;
+    };
+    let home = Home::open("browser");
+    present("node", "--version")?;
+    present("npm", "--version")?;
+    home.copy_sources("browser");
+    home.install(&["package.json", "package-lock.json", ".npmrc"], "node_modules", || {
+        Command::new("npm").args(["ci", "--ignore-scripts"]).current_dir(&home.path).output()
+    })?;
+    Some((home.path.clone(), chromium))
+}
+
 /// A folder with the Python tests, whose `venv` holds the SDKs.
 pub(crate) fn python() -> Option<PathBuf> {
     let home = Home::open("python");
@@ -51,8 +68,13 @@ pub(crate) enum Version {
 pub(crate) fn pocketbase(version: Version) -> Option<PathBuf> {
     // Each with the newest toolchain that it can stand: 0.39 overflows its stack on Go 1.27.
     let (name, module, toolchain) = match version {
-        Version::V0_40_4 => ("pocketbase-0.40.4", "newer", "go1.27.1"),
+        Version::V0_40_4 => ("pocketbase-0.40.4-page", "newer", "go1.27.1"),
         Version::V0_39_11 => ("pocketbase-0.39.11", "older", "go1.26.8"),
+    };
+    // The newer one has its admin page, too, which is driven in a browser.
+    let tags = match version {
+        Version::V0_40_4 => "",
+        Version::V0_39_11 => "no_ui",
     };
     let home = Home::open(name);
     go_fetches_toolchains()?;
@@ -60,7 +82,7 @@ pub(crate) fn pocketbase(version: Version) -> Option<PathBuf> {
     home.copy_sources(&format!("go/{module}"));
     home.install(&["main.go", "go.mod", "go.sum"], "pocketbase", || {
         Command::new("go")
-            .args(["build", "-mod=readonly", "-buildvcs=false", "-tags", "no_ui"])
+            .args(["build", "-mod=readonly", "-buildvcs=false", "-tags", tags])
             .args(["-o", "pocketbase", "."])
             .envs([("GOTOOLCHAIN", toolchain), ("CGO_ENABLED", "0"), ("GOWORK", "off")])
             .current_dir(&home.path)
@@ -175,11 +197,24 @@ impl Home {
             }
             Err(error) => error.to_string(),
         };
-        let required = std::env::var("POCKETVAULT_PEERS").is_ok_and(|value| value == "require");
-        assert!(!required, "{product} could not be installed:\n{failure}");
+        assert!(!is_required(), "{product} could not be installed:\n{failure}");
         skipped(&format!("{product} could not be installed: {}", failure.trim()));
         None
     }
+}
+
+/// Whether what is missing is a failure.
+fn is_required() -> bool {
+    std::env::var("POCKETVAULT_PEERS").is_ok_and(|value| value == "require")
+}
+
+/// The first of the names that is a program.
+fn on_path(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    names.iter().find_map(|name| {
+        folders.iter().map(|folder| folder.join(name)).find(|program| program.is_file())
+    })
 }
 
 fn present(tool: &str, question: &str) -> Option<()> {
