@@ -15,6 +15,7 @@ pub mod vault;
 /// What the client is told.
 pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
     match route {
+        Route::Page(file) => vault::page::get(call, file.as_deref()),
         Route::Vault(route) => vault::dispatch(call, route).await,
         route => pocketbase::dispatch(call, route).await,
     }

@@ -54,6 +54,8 @@ pub enum Route {
     CronRun(Vec<u8>),
     /// Anything of ours below `/api/vault`.
     Vault(VaultRoute),
+    /// `GET /_/{file}` and `/_vault/{file}`; `None` without the last slash.
+    Page(Option<Vec<u8>>),
     /// `GET` or `HEAD` of anything else: PocketBase's static files would answer.
     UnknownFile,
     /// Anything else.
@@ -105,6 +107,8 @@ impl Route {
             [b"api", b"collections", name, b"auth-methods"] => Self::AuthMethods(name.to_vec()),
             [b"api", b"settings"] => Self::SettingsGet,
             [b"api", b"crons"] => Self::CronList,
+            [b"_" | b"_vault"] => Self::Page(None),
+            [b"_" | b"_vault", file] => Self::Page(Some(file.to_vec())),
             _ => return None,
         })
     }
@@ -136,7 +140,8 @@ impl Route {
     }
 
     /// Whether we answer a request ourselves although a program behind us could: everything
-    /// about backups and schedules, whatever the method, and nothing about logging in.
+    /// about backups and schedules, whatever the method, and nothing about logging in. The page
+    /// at `/_/` is the program's, and ours at `/_vault/`.
     pub fn is_ours(method: &Method, path: &str) -> bool {
         match Self::find(method, path) {
             Self::FileToken
@@ -147,6 +152,10 @@ impl Route {
             | Self::AuthOtp(_)
             | Self::Impersonate(..) => false,
             Self::CronRun(id) => id == AUTO_BACKUP,
+            Self::Page(_) => path
+                .split('/')
+                .nth(1)
+                .is_some_and(|first| percent_decode_str(first).eq(b"_vault".iter().copied())),
             Self::Unknown | Self::UnknownFile => {
                 let mut segments = path.split('/').skip(1).map(percent_decode_str);
                 let mut next = || segments.next().map(Vec::<u8>::from_iter).unwrap_or_default();
@@ -207,6 +216,11 @@ mod tests {
             (Method::POST, "/api/files/token", false),
             (Method::GET, "/api/files/backups/x", false),
             (Method::GET, "/_/", false),
+            (Method::GET, "/_/app.js", false),
+            (Method::GET, "/_vault", true),
+            (Method::GET, "/_vault/", true),
+            (Method::GET, "/%5fvault/app.js", true),
+            (Method::POST, "/_vault/", false),
             (Method::GET, "/backups", false),
             (Method::GET, "//api/backups", false),
         ] {
@@ -230,6 +244,11 @@ mod tests {
             (Method::PUT, "/api/backups", Route::Unknown),
             (Method::POST, "/api/settings", Route::Unknown),
             (Method::GET, "/", Route::UnknownFile),
+            (Method::GET, "/_", Route::Page(None)),
+            (Method::GET, "/_/", Route::Page(Some(key("")))),
+            (Method::HEAD, "/_vault/app.js", Route::Page(Some(key("app.js")))),
+            (Method::GET, "/_/a/b", Route::UnknownFile),
+            (Method::POST, "/_/", Route::Unknown),
             (Method::GET, "*", Route::UnknownFile),
         ] {
             assert_eq!(Route::find(&method, path), expected, "{method} {path}");

@@ -15,6 +15,10 @@ export const env = {
     email: required("PEER_EMAIL"),
     password: required("PEER_PASSWORD"),
     shots: required("PEER_SHOTS"),
+    dir: required("PEER_DIR_A"),
+    // Where the page is, and what its screenshots are called.
+    page: required("PEER_PAGE"),
+    name: required("PEER_NAME"),
     chromium: required("PEER_CHROMIUM"),
 };
 

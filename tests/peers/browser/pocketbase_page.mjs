@@ -29,7 +29,7 @@ async function create(name) {
 
 await step("logs in", async () => {
     await rename("before");
-    await page.goto(`${env.base}/_/#/login`);
+    await page.goto(`${env.base}${env.page}#/login`);
     await page.locator("#login_identity").fill(env.email);
     await page.locator("#login_pass").fill(env.password);
     await page.getByRole("button", { name: "Login" }).click();
@@ -37,7 +37,7 @@ await step("logs in", async () => {
 });
 
 await step("lists no backups", async () => {
-    await page.goto(`${env.base}/_/#/settings/backups`);
+    await page.goto(`${env.base}${env.page}#/settings/backups`);
     await page.getByText("No backups found.").waitFor();
 });
 

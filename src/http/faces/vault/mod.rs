@@ -4,6 +4,7 @@ mod care;
 mod databases;
 mod events;
 mod jobs;
+pub mod page;
 mod program;
 mod restore;
 
