@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use crate::app::{App, encryption_of, outside};
+use crate::app::outside::{self, NotUp};
+use crate::app::{App, encryption_of};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
 use crate::front::{Front, Supervisor, Verdict, headers};
 use crate::http::services::Behind;
+use crate::occupants;
 use crate::restore::{self, Recovery};
 use crate::settings::held::{Held, Keeper};
 use crate::settings::store::Store;
@@ -22,6 +25,23 @@ use crate::settings::store::Store;
 const PROGRAM_PAUSE: Duration = Duration::from_secs(5);
 /// Where the held part of the settings lies in the state folder.
 const HELD: &str = "settings";
+
+/// How long the databases may stay open after the program was stopped.
+const RELEASE_MAX: Duration = Duration::from_secs(5);
+
+/// Why restored data was not accepted.
+enum Refused {
+    /// It cannot be used, and nobody has it open any more.
+    Free(Error),
+    /// Somebody may have it open still: nothing may be moved.
+    Held(Error),
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Free(error)
+    }
+}
 
 /// What an application is started with.
 #[derive(Debug, Clone)]
@@ -59,7 +79,14 @@ impl Start<'_> {
             }
             Recovery::Swapped { subject, attempt } => {
                 tracing::info!(key = subject.key, attempt, "restored data is in place");
-                let keeper = self.keeper()?;
+                let keeper = match self.keeper() {
+                    Ok(keeper) => keeper,
+                    Err(error) => {
+                        // A wrong key, say: the new data was not even looked at.
+                        restore::forget_attempt(&self.config.data)?;
+                        return Err(error);
+                    }
+                };
                 let held = keeper.as_ref().and_then(|keeper| keeper.current());
                 match self.with_new_data(keeper.clone()).await {
                     Ok(app) => {
@@ -68,7 +95,12 @@ impl Start<'_> {
                         app.settle(Some((&subject.id, Ok(())))).await;
                         Ok(app)
                     }
-                    Err(error) => {
+                    Err(Refused::Held(error)) => {
+                        let hint = "stop what uses the data, then start pocketvault again: it \
+                                    finishes the restore or takes it back";
+                        Err(error.hint(hint))
+                    }
+                    Err(Refused::Free(error)) => {
                         let reason = error.full();
                         tracing::error!(reason, "the restored data cannot be used: ROLLING BACK");
                         restore::roll_back(&self.config.data, &reason, self.clock)?;
@@ -90,7 +122,7 @@ impl Start<'_> {
         let keeper = self.keeper()?;
         let Some(supervisor) = self.supervisor else {
             let app = self.build(None).await?;
-            if let Err(error) = outside::start(self.config).await {
+            if let Err(NotUp { error, .. }) = outside::start(self.config).await {
                 tracing::error!(error = error.full(), "START THE APPLICATION BY HAND");
             }
             return Ok(app);
@@ -124,21 +156,28 @@ impl Start<'_> {
         Ok(app)
     }
 
-    /// With data that was just swapped in. An error speaks against the data, and everything is
-    /// closed and stopped then.
-    async fn with_new_data(&self, keeper: Option<Arc<Keeper>>) -> Result<App> {
+    /// With data that was just swapped in.
+    async fn with_new_data(
+        &self,
+        keeper: Option<Arc<Keeper>>,
+    ) -> std::result::Result<App, Refused> {
+        if !self.config.data.data_db().exists() {
+            // An empty one would be made, and proven.
+            let message = "the restored data has no data.db";
+            return Err(Refused::Free(Error::new(Kind::Corrupt, message)));
+        }
         if self.supervisor.is_some() {
             self.settle(keeper.as_deref()).await?;
         }
         let app = self.build(keeper).await?;
         if let Err(error) = app.check_login().await {
             app.close().await;
-            return Err(error);
+            return Err(Refused::Free(error));
         }
         let Some(supervisor) = self.supervisor else {
-            if let Err(error) = outside::start(self.config).await {
+            if let Err(NotUp { error, is_down }) = outside::start(self.config).await {
                 app.close().await;
-                return Err(error);
+                return Err(if is_down { Refused::Free(error) } else { Refused::Held(error) });
             }
             return Ok(app);
         };
@@ -161,7 +200,20 @@ impl Start<'_> {
             };
             supervisor.stop().await;
             app.close().await;
-            return Err(Error::new(Kind::Corrupt, against));
+            return Err(self.refused(Error::new(Kind::Corrupt, against)).await);
+        }
+    }
+
+    /// What the program's end means: one that could not be ended still writes.
+    async fn refused(&self, error: Error) -> Refused {
+        let data = self.config.data.clone();
+        let left = spawn_blocking(move || occupants::lasting_processes(&data, RELEASE_MAX)).await;
+        match left {
+            Ok(left) if left.is_empty() => Refused::Free(error),
+            left => {
+                tracing::error!(?left, "the program was stopped, but its data is in use");
+                Refused::Held(error)
+            }
         }
     }
 

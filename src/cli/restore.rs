@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::FalseyValueParser;
 
 use crate::auth::superusers::Superusers;
 use crate::cli::archive::Found;
@@ -43,6 +44,12 @@ pub(super) struct RestoreOptions {
     /// Bring back the data from before the last restore
     #[arg(long, conflicts_with = "archive")]
     undo: bool,
+    /// Another program owns the folder, as for `serve`
+    #[arg(long, env = "POCKETVAULT_BESIDE", value_parser = FalseyValueParser::new(), hide = true)]
+    beside: bool,
+    /// The program that owns the folder (`beside`) is stopped
+    #[arg(long)]
+    owner_stopped: bool,
     /// Do not ask before data is replaced
     #[arg(long, short)]
     yes: bool,
@@ -76,6 +83,8 @@ pub(super) fn clone(options: CloneOptions) -> Result<()> {
         into: Some(options.target),
         only: None,
         undo: false,
+        beside: false,
+        owner_stopped: false,
         yes: true,
         json: options.json,
         folder: options.folder,
@@ -94,7 +103,11 @@ pub(super) fn run(options: RestoreOptions) -> Result<()> {
 }
 
 async fn perform(options: RestoreOptions) -> Result<()> {
-    let serve = ServeOptions { folder: options.folder.clone(), ..ServeOptions::default() };
+    let serve = ServeOptions {
+        folder: options.folder.clone(),
+        beside: options.beside,
+        ..ServeOptions::default()
+    };
     let config = Config::serve(&serve)?;
     let target = target(&options, &config)?;
     if options.plan {
@@ -102,6 +115,7 @@ async fn perform(options: RestoreOptions) -> Result<()> {
         say(&plan, options.json)?;
         return refuse(&plan);
     }
+    require_owner_stopped(&options, &config, &target)?;
     let clock = Clock::system();
     let _lock = taken(&target)?;
     // What an interrupted restore left undecided is decided first.
@@ -144,6 +158,26 @@ fn target(options: &RestoreOptions, config: &Config) -> Result<DataDir> {
     let message = format!("{} does not exist", target.root().display());
     Err(Error::new(Kind::NotFound, message)
         .hint("name the pb_data folder with --dir, or make a new one with --into"))
+}
+
+/// Refuses to replace data that another program owns: in another container or as another user
+/// it would not be seen.
+fn require_owner_stopped(
+    options: &RestoreOptions,
+    config: &Config,
+    target: &DataDir,
+) -> Result<()> {
+    let same = |path: &Path| path.canonicalize().ok();
+    let is_its = same(target.root()) == same(config.data.root());
+    if !config.beside || !is_its || options.owner_stopped {
+        return Ok(());
+    }
+    let folder = target.root().display();
+    let message = format!("{folder} belongs to another program (`beside` is set)");
+    Err(Error::new(Kind::InUse, message).hint(
+        "stop that program and say --owner-stopped; or set stop_command and start_command, and \
+         let the running pocketvault restore: POST /api/backups/KEY/restore",
+    ))
 }
 
 /// The right to work on the folder, which nobody else uses.

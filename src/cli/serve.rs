@@ -35,7 +35,7 @@ pub(super) fn run(options: &ServeOptions) -> Result<()> {
     let mut config = Config::serve(options)?;
     // Held until the process ends, before anything of the folder is looked at.
     let _lock = FolderLock::take(&config.data, config.beside)?;
-    let is_outside = outside::is_due(&config);
+    let is_outside = outside::is_due(&config)?;
     match &config.supervise {
         Some(program) => {
             // Before a restore is recovered: without the program there could be no verdict.
@@ -114,6 +114,7 @@ async fn serve(
     let serving = Serving::start(served, door)?;
     let supervisor = supervisor(config, address)?;
     let supervisor = supervisor.as_ref();
+    let is_new = matches!(recovery, Recovery::Swapped { .. });
     let start = Start { config, clock, supervisor, leaving };
     let app = tokio::select! {
         app = start.after(recovery) => app?,
@@ -123,6 +124,9 @@ async fn serve(
                 supervisor.stop().await;
             }
             serving.stop().await;
+            if is_new {
+                restore::forget_attempt(&config.data)?;
+            }
             return Ok(Ended::Stopped);
         }
     };

@@ -107,6 +107,9 @@ pub(super) struct Kept {
     /// How much of the data it is.
     #[serde(default)]
     pub(super) scope: Scope,
+    /// How many names lie on its shelves; earlier programs did not note that.
+    #[serde(default)]
+    pub(super) names: Option<usize>,
 }
 
 /// The last restore or undo of one `pb_data`.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::clock::Clock;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DATA_DB, DataDir};
 use crate::error::{Error, Kind, Result};
 use crate::restore::journal::{Journal, Kept, Name, Operation, Phase, Place, bay};
 use crate::restore::recover::{self, Subject};
@@ -67,14 +67,15 @@ pub fn prove(data: &DataDir, clock: &Clock) -> Result<()> {
     let journal = recover::pending(data, Phase::Swapped)?;
     let now = clock.now();
     let mut next = journal.clone();
-    let replaced_something = next.places.iter().any(|place| !place.outgoing.is_empty());
+    let replaced = next.places.iter().map(|place| place.outgoing.len()).sum();
     // A part that was only added to goes again with an undo.
-    next.kept = (replaced_something || !next.scope.is_all()).then(|| Kept {
+    next.kept = (replaced > 0 || !next.scope.is_all()).then(|| Kept {
         shelf: journal.outgoing.clone(),
         key: journal.key.clone(),
         since: now,
         dirs: journal.dirs(),
         scope: journal.scope.clone(),
+        names: Some(replaced),
     });
     next.settled = Some(now);
     next.enter(data, Phase::Proven)?;
@@ -90,7 +91,8 @@ pub fn prove(data: &DataDir, clock: &Clock) -> Result<()> {
 /// its turn, so an undo can be undone.
 ///
 /// # Errors
-/// [`Kind::NotFound`] when nothing is kept, [`Kind::Busy`] when a restore is pending.
+/// [`Kind::NotFound`] when nothing is kept, [`Kind::Busy`] when a restore is pending,
+/// [`Kind::Unavailable`] when the mounts changed or kept data is gone.
 pub fn undo(data: &DataDir, clock: &Clock) -> Result<Subject> {
     stage::require_idle(data)?;
     let nothing = || Error::new(Kind::NotFound, "There is no restore to undo.");
@@ -106,7 +108,6 @@ pub fn undo(data: &DataDir, clock: &Clock) -> Result<Subject> {
     }
     let now = clock.now();
     let id = stage::new_id(now);
-    places::open_bays(data, &dirs, &id)?;
     let mut in_places = Vec::with_capacity(dirs.len());
     for dir in dirs {
         let shelf = Journal::shelf(data, &dir, &kept.shelf);
@@ -116,12 +117,36 @@ pub fn undo(data: &DataDir, clock: &Clock) -> Result<Subject> {
         };
         in_places.push(Place { dir, incoming, outgoing: Vec::new() });
     }
+    require_kept(data, &kept, &in_places)?;
+    places::open_bays(data, &kept.dirs, &id)?;
     let shelf = kept.shelf.clone();
     let mut journal =
         Journal::new(Operation::Undo, &id, &kept.key, now, kept.scope.clone(), shelf, in_places);
     journal.kept = Some(kept);
     journal.save(data)?;
     Ok(Subject { id, operation: Operation::Undo, key: journal.key, started: now })
+}
+
+/// Somebody may have removed kept data to make room: an undo would then only take away.
+fn require_kept(data: &DataDir, kept: &Kept, places: &[Place]) -> Result<()> {
+    let there: usize = places.iter().map(|place| place.incoming.len()).sum();
+    let is_whole = match kept.names {
+        Some(names) => there >= names,
+        None if kept.scope.has_databases() => {
+            let root = places.iter().find(|place| place.dir.0.is_empty());
+            let data_db = Name(DATA_DB.into());
+            root.is_some_and(|root| root.incoming.contains(&data_db))
+        }
+        // A path that the folder did not have goes again.
+        None => there > 0 || matches!(kept.scope, Scope::Path(_)),
+    };
+    if is_whole {
+        return Ok(());
+    }
+    let shelf = Journal::shelf(data, &Name::root(), &kept.shelf);
+    let message = format!("The data from before the restore of {} is gone.", kept.key);
+    let hint = format!("it was in {}; restore a backup instead", shelf.display());
+    Err(Error::new(Kind::Unavailable, message).hint(hint))
 }
 
 /// Whether [`prune_old`] would find something. Changes nothing.

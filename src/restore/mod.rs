@@ -28,7 +28,9 @@ pub use check::Report;
 pub use journal::{Operation, Phase};
 pub use keep::{Status, Undo, has_old, prove, prune_old, status, undo};
 pub use plan::{Contents, Loss, Migrations, Part, Plan, PlanOptions, RowLoss, Sort, plan};
-pub use recover::{ATTEMPTS_MAX, Recovery, Subject, cancel, recover, require_settled, roll_back};
+pub use recover::{
+    ATTEMPTS_MAX, Recovery, Subject, cancel, forget_attempt, recover, require_settled, roll_back,
+};
 pub use rehearse::{Rehearsal, rehearse};
 pub use restart::{Restart, inherited_listener};
 pub use scope::Scope;

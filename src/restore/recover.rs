@@ -124,6 +124,17 @@ pub fn cancel(data: &DataDir, reason: &str, clock: &Clock) -> Result<Recovery> {
     Ok(outcome(&journal))
 }
 
+/// Takes back that the new data was handed over: the application had no chance to come up with
+/// it, so that says nothing of the data. Does nothing when no restore waits for a verdict.
+///
+/// # Errors
+/// A fault of the disk; the attempt counts then.
+pub fn forget_attempt(data: &DataDir) -> Result<()> {
+    let Ok(mut journal) = pending(data, Phase::Swapped) else { return Ok(()) };
+    journal.attempts = journal.attempts.saturating_sub(1);
+    journal.save(data)
+}
+
 /// The journal, if it stands at `phase`.
 pub(super) fn pending(data: &DataDir, phase: Phase) -> Result<Journal> {
     match Journal::load(data)? {

@@ -302,7 +302,8 @@ fn require_room(data: &DataDir, dir: &Name, bytes: u64) -> Result<()> {
     }
     let message = format!("The restore needs {needed} bytes of free disk space, there are {free}.");
     let hint = format!(
-        "make room on the file system of {}; data kept for an undo may be part of it",
+        "make room on the file system of {}; data kept for an undo may be part of it, and \
+         goes with a shorter keep_old",
         live.display()
     );
     Err(Error::new(Kind::NoSpace, message).hint(hint))

@@ -78,6 +78,13 @@ impl Vault {
     /// # Errors
     /// [`Kind::Busy`]; as [`restore::undo`].
     pub async fn undo(self: &Arc<Self>) -> Result<u64> {
+        let vault = self.clone();
+        // Not the request's: a client that goes must not leave an intent without its restart.
+        let task = self.runtime.spawn(async move { vault.note_undo().await });
+        task.await.context("the undoing task stopped")?
+    }
+
+    async fn note_undo(&self) -> Result<u64> {
         let ticket = self.hold()?;
         let (data, clock) = (self.data.clone(), self.clock.clone());
         let subject = spawn_blocking(move || restore::undo(&data, &clock))
@@ -174,6 +181,12 @@ impl Restoring {
         let label = format!("before the restore of {}", self.backup.key);
         let maker = Maker { job: self.job.id(), method: Method::Api, label };
         self.vault.record(&self.storage, &backup, &outcome, maker).await;
+        if outcome.worse {
+            let why = outcome.notes.first().map_or("", String::as_str);
+            let message = format!("The backup {key} before the restore is not complete: {why}");
+            return Err(Error::new(Kind::Unavailable, message)
+                .hint("cure that, or restore without safety_backup"));
+        }
         tracing::info!(key = %backup.key, "made a backup before the restore");
         self.job.note(format!("the data from before is in the backup {key}"));
         outcome.notes.into_iter().for_each(|note| self.job.note(note));

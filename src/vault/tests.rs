@@ -14,7 +14,8 @@ use crate::clock::Clock;
 use crate::config::{Care, RestoreConfig};
 use crate::control::{Control, Progress};
 use crate::data_dir::DataDir;
-use crate::error::{Kind, Result};
+use crate::error::{Context, Kind, Result};
+use crate::restore::{self, Phase, Scope, StageOptions};
 use crate::source::{Access, PocketBaseFolder};
 use crate::storage::LocalStorage;
 use crate::vault::catalog::Catalog;
@@ -89,7 +90,7 @@ impl Ground {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_backup_ends_within_a_second_and_leaves_nothing() {
+async fn a_cancelled_backup_ends_soon_and_leaves_nothing() {
     let manners = Manners { rate_limit_mb_s: NonZeroU32::new(1), ..Manners::default() };
     let reuse = Reuse::First;
     let ground = Ground::new(WriteOptions { manners, reuse, ..WriteOptions::default() }).await;
@@ -103,14 +104,16 @@ async fn a_cancelled_backup_ends_within_a_second_and_leaves_nothing() {
     let creating = ground.vault.begin_create(Some(key), "", Method::Api).await.expect("begun");
     let job = creating.job();
     let task = creating.spawn();
-    while ground.progress(job).bytes < 1 << 20 {
+    let is_written = |left: Vec<String>| left.iter().any(|name| name.starts_with("a.zip"));
+    while ground.progress(job).bytes < 1 << 20 || !is_written(ground.left()) {
+        assert!(!task.is_finished(), "it is over before it was cancelled");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(ground.left().iter().any(|name| name.starts_with("a.zip")), "being written");
     let begun = Instant::now();
     ground.vault.jobs().cancel_all();
     let error = task.await.expect("joined").expect_err("cancelled");
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    // Generous, for a busy machine; by its limit the rest of the backup takes a minute and more.
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(error.kind(), &Kind::Cancelled);
     assert_eq!(ground.vault.jobs().find(job).expect("a job").state, State::Cancelled);
     assert_eq!(ground.left(), [""; 0], "nothing is left");
@@ -148,4 +151,27 @@ async fn switched_off_nothing_is_kept_for_the_next() {
     let ground = Ground::new(WriteOptions::default()).await;
     ground.create("one.zip").await.expect("made");
     assert!(!ground.data.ledger().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_whose_client_goes_away_is_followed_by_its_restart() {
+    let ground = Ground::new(WriteOptions::default()).await;
+    ground.upload("photo", b"before");
+    let key = Key::named("a.zip").expect("a key");
+    let clock = Clock::system();
+    let options = StageOptions { key, scope: Scope::Files, size_bytes: 1, now: clock.now() };
+    let staged = restore::stage_with(&ground.data, &options, &Control::default(), |into| {
+        fs::write(into.join("new"), "x").context("cannot write")
+    });
+    staged.expect("staged").commit().expect("committed");
+    restore::recover(&ground.data, &clock).expect("swapped");
+    restore::prove(&ground.data, &clock).expect("proven");
+    let mut wanted = ground.vault.restart_wanted();
+    // The first look at it, and then nobody asks any more.
+    let gone = tokio::time::timeout(Duration::ZERO, ground.vault.undo()).await;
+    assert!(gone.is_err(), "it was too fast to be left: {gone:?}");
+    let restart = tokio::time::timeout(Duration::from_secs(60), wanted.wait_for(|is| *is)).await;
+    assert!(restart.is_ok(), "no restart follows the intent");
+    let status = restore::status(&ground.data).expect("read").expect("an undo");
+    assert_eq!((status.subject.key.as_str(), status.phase), ("a.zip", Phase::Staged));
 }

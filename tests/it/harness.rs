@@ -92,6 +92,21 @@ impl Server {
         self
     }
 
+    /// Waits until it has ended with an error.
+    pub(crate) fn ended(mut self) -> Self {
+        let end = Instant::now() + START_MAX;
+        let status = loop {
+            match self.child.try_wait().expect("it can be looked at") {
+                Some(status) => break status,
+                None => assert!(Instant::now() < end, "it runs on\n{}", self.log()),
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
+        assert!(!status.success(), "{}", self.log());
+        self.stopped = true;
+        self
+    }
+
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()

@@ -130,6 +130,21 @@ fn nothing_is_restored_under_a_running_server() {
 }
 
 #[test]
+fn data_that_another_program_owns_is_not_replaced_unless_that_is_stopped() {
+    let ground = Ground::new();
+    fs::write(ground.path("pocketvault.toml"), "beside = true\n").unwrap();
+    for arguments in ["backup.zip --yes", "--undo --yes", "backup.zip --yes --into pb_data"] {
+        ground.fails(&format!("restore {arguments} --config pocketvault.toml"), "owner-stopped");
+    }
+    ground.fails("restore backup.zip --yes --beside", "belongs to another program");
+    assert_eq!(ground.photo("pb_data"), "first");
+    ground.run("restore backup.zip --config pocketvault.toml --plan");
+    ground.run("restore backup.zip --config pocketvault.toml --yes --into elsewhere");
+    ground.run("restore backup.zip --config pocketvault.toml --yes --owner-stopped");
+    assert_eq!(ground.photo("pb_data"), "archived");
+}
+
+#[test]
 fn a_clone_is_a_new_folder_that_serves() {
     let ground = Ground::new();
     ground.fails("clone backup.zip pb_data", "is not empty");

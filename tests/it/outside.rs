@@ -19,6 +19,11 @@ const SWAPPED_MAX: Duration = Duration::from_secs(60);
 /// A server beside a process that holds the database open and refuses data with a file
 /// `broken` in it.
 fn beside(home: &Path, commands: bool) -> Server {
+    beside_with(home, commands, "")
+}
+
+/// The same, with more lines in the table.
+fn beside_with(home: &Path, commands: bool, more: &str) -> Server {
     let script = home.join("app.sh");
     let text = format!(
         "cd {home}\n\
@@ -38,7 +43,7 @@ fn beside(home: &Path, commands: bool) -> Server {
         false => String::new(),
         true => format!(
             "[restore]\nstop_command = ['sh', '{script}', 'stop']\n\
-             start_command = ['sh', '{script}', 'start']\n"
+             start_command = ['sh', '{script}', 'start']\n{more}"
         ),
     };
     fs::write(&config, table).unwrap();
@@ -127,4 +132,66 @@ fn without_commands_a_restore_beside_is_refused_with_what_to_do() {
     assert!(message.contains("stop_command and start_command"), "{message}");
     let plan = server.send(&Request::new("POST /api/vault/backups/a.zip/plan").auth(&token));
     assert_eq!(plan.json()["refused"], message);
+}
+
+#[test]
+fn a_health_url_where_nobody_answers_withdraws_the_restore_before_anything_is_stopped() {
+    let home = tempfile::tempdir().unwrap();
+    let server = beside_with(home.path(), true, "health_url = 'http://127.0.0.1:1/'\n");
+    let token = server.login();
+    start_application(home.path(), &server);
+    let create = Request::new("POST /api/backups").auth(&token).json(&json!({"name": "a.zip"}));
+    assert_eq!(server.send(&create).status, 204);
+    let after = restore(&server, &token, "a.zip");
+    assert_eq!(after["last"]["phase"], "rolled_back", "{after}\n{}", server.log());
+    let reason = after["last"]["reason"].as_str().unwrap();
+    assert!(reason.contains("gives no answer"), "{reason}");
+    assert_eq!(fs::read_to_string(home.path().join("said")).unwrap(), "start\n");
+    stop_application(home.path());
+}
+
+#[test]
+fn nothing_is_moved_under_an_application_that_cannot_be_stopped() {
+    let home = tempfile::tempdir().unwrap();
+    let server = beside(home.path(), true);
+    let token = server.login();
+    // With the new data it comes up, says that it does not, and cannot be stopped.
+    let text = format!(
+        "cd {home}\ndata=$(cat data)\n\
+         case $1 in\n\
+         stop) test ! -e $data/broken || exit 4; kill $(cat pid) ;;\n\
+         start) sleep 600 < $data/data.db > /dev/null 2>&1 & echo $! > pid\n\
+                test ! -e $data/broken || exit 3 ;;\n\
+         esac\n",
+        home = home.path().display()
+    );
+    fs::write(home.path().join("app.sh"), text).unwrap();
+    start_application(home.path(), &server);
+    let create = Request::new("POST /api/backups").auth(&token).json(&json!({"name": "a.zip"}));
+    assert_eq!(server.send(&create).status, 204);
+    let mut members = read_zip(&fs::read(server.data_dir().join("backups/a.zip")).unwrap());
+    members.push(Member::stored("broken", "x"));
+    let archive = write_zip(&members, false);
+    assert_eq!(server.send(&upload("b.zip", &archive).auth(&token)).status, 204);
+    let restore = Request::new("POST /api/backups/b.zip/restore").auth(&token);
+    assert_eq!(server.send(&restore).status, 204);
+    let end = Instant::now() + SWAPPED_MAX;
+    while !server.log().contains("the application could not be stopped") {
+        assert!(Instant::now() < end, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let server = server.ended();
+    let journal = server.data_dir().join(".pocketvault/restore/journal");
+    let journal = fs::read_to_string(journal).unwrap();
+    assert!(journal.contains(r#""phase":"swapped""#), "{journal}\n{}", server.log());
+    assert!(server.data_dir().join("broken").exists(), "moved\n{}", server.log());
+    // Stopped by hand, it is decided at the next start.
+    let pid = fs::read_to_string(home.path().join("pid")).unwrap();
+    assert!(Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    fs::write(home.path().join("app.sh"), "true\n").unwrap();
+    let config = home.path().join("pocketvault.toml");
+    let server = server.again_with(&["--beside", "--config", config.to_str().unwrap()]);
+    let token = server.login();
+    let status = status(&server, &token);
+    assert_eq!(status["last"]["phase"], "proven", "{status}\n{}", server.log());
 }

@@ -199,6 +199,36 @@ fn an_undo_brings_back_the_data_and_can_be_undone() {
 }
 
 #[test]
+fn an_undo_without_its_data_is_refused_and_takes_nothing_away() {
+    for gone in ["", "old", "old/data.db", "old/storage"] {
+        let (_home, data, new) = folders();
+        restore(&data, &new);
+        let bay = disk::names(&data.restore()).expect("listed");
+        let bay = bay.iter().find(|name| *name != "journal").expect("what is kept");
+        disk::remove_tree(&data.restore().join(bay).join(gone)).expect("removed");
+        let error = undo(&data, &clock()).expect_err("refused");
+        assert_eq!(error.kind(), &Kind::Unavailable, "{gone}: {error:?}");
+        assert!(status(&data).expect("read").expect("one").phase.is_final(), "{gone}");
+        assert_eq!(photo(&data), "new");
+    }
+}
+
+#[test]
+fn an_attempt_that_was_cut_short_by_us_does_not_count() {
+    let (_home, data, new) = folders();
+    forget_attempt(&data).expect("nothing to do");
+    stage_folder(&data, &new).expect("staged").commit().expect("committed");
+    for _ in 0..2 * ATTEMPTS_MAX {
+        let recovery = recover(&data, &clock()).expect("recovered");
+        assert!(matches!(recovery, Recovery::Swapped { attempt: 1, .. }), "{recovery:?}");
+        forget_attempt(&data).expect("noted");
+    }
+    prove(&data, &clock()).expect("proven");
+    forget_attempt(&data).expect("nothing to do");
+    assert_eq!(status(&data).expect("read").expect("one").phase, Phase::Proven);
+}
+
+#[test]
 fn a_rolled_back_restore_keeps_the_undo_of_the_one_before() {
     let (_home, data, new) = folders();
     restore(&data, &new);
