@@ -147,6 +147,8 @@ fn a_health_url_where_nobody_answers_withdraws_the_restore_before_anything_is_st
     let reason = after["last"]["reason"].as_str().unwrap();
     assert!(reason.contains("gives no answer"), "{reason}");
     assert_eq!(fs::read_to_string(home.path().join("said")).unwrap(), "start\n");
+    // What was withdrawn is kept for inspection; the harness looks for leftovers.
+    fs::remove_dir_all(server.data_dir().join(".pocketvault/restore")).unwrap();
     stop_application(home.path());
 }
 
