@@ -1,13 +1,15 @@
-//! `pocketvault verify`, `drill` and `prune`: what the server does by itself, by hand. They work
+//! `pocketvault verify`, `drill`, `prune` and `status`: what the server does by itself, by hand. They work
 //! on the storage itself, beside a running server or without one.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
 
 use crate::backup::Key;
+use crate::cli::failed;
 use crate::cli::storage::bucket;
 use crate::clock::Clock;
 use crate::config::storage::StorageOptions;
@@ -19,6 +21,7 @@ use crate::storage::{LocalStorage, S3Storage, Storage};
 use crate::vault::catalog::{Catalog, ProofKind};
 use crate::vault::proof::{self, Bench};
 use crate::vault::prune;
+use crate::vault::status::{self, Health};
 
 /// Which backup.
 #[derive(Debug, Args)]
@@ -38,6 +41,18 @@ pub(super) struct PruneOptions {
     /// Only say what would be removed
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    folder: FolderOptions,
+    #[command(flatten)]
+    storage: StorageOptions,
+}
+
+/// How to tell it.
+#[derive(Debug, Args)]
+pub(super) struct StatusOptions {
+    /// As JSON, in the form of GET /api/vault/status
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     folder: FolderOptions,
     #[command(flatten)]
@@ -94,6 +109,36 @@ pub(super) fn prune(options: &PruneOptions) -> Result<()> {
         let (gone, kept) = (pruning.expired.len(), pruning.kept.len());
         print(&format!("{gone} would go ({bytes} bytes), {kept} stay"))
     })
+}
+
+/// `pocketvault status`, for monitors: 0 healthy, 1 delayed, 2 stale or failing, 3 not known.
+pub(super) fn tell_status(options: &StatusOptions) -> ExitCode {
+    let told = on_runtime(async {
+        let found = config::folder_storage(&options.folder, &options.storage)?;
+        let bench = bench(&found).await?;
+        let (storage, place) = (bench.storage.as_ref(), bench.storage.place());
+        let known = bench.catalog.about(&place, &storage.list().await?).await?;
+        let free = status::free_beside(storage, &known);
+        let report = status::judge(place, &known, None, free, found.care.status, bench.clock.now());
+        if options.json {
+            print(&report.to_json().to_string())?;
+        } else {
+            print(report.health.as_str())?;
+            report.reasons.iter().try_for_each(|reason| print(reason))?;
+            let (count, bytes) = (report.count, report.bytes);
+            print(&format!("{count} backups of {bytes} bytes in {}", report.place))?;
+        }
+        Ok(report.health)
+    });
+    match told {
+        Ok(Health::Healthy) => ExitCode::SUCCESS,
+        Ok(Health::Delayed) => ExitCode::from(1),
+        Ok(Health::Stale | Health::Failing) => ExitCode::from(2),
+        Err(error) => {
+            failed(&error);
+            ExitCode::from(3)
+        }
+    }
 }
 
 /// The storage that the server would use, and the catalog.

@@ -36,6 +36,8 @@ enum Command {
     Verify(care::ProveOptions),
     /// Restore a backup into a scratch folder, open it, count, and remove it again
     Drill(care::ProveOptions),
+    /// Say how it stands: exit status 0 healthy, 1 delayed, 2 stale or failing, 3 not known
+    Status(care::StatusOptions),
     /// Remove the backups that no rule of [retention] keeps
     Prune(care::PruneOptions),
     /// Manage superusers
@@ -62,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Clone(options) => restore::clone(options),
         Command::Verify(options) => care::prove(&options, ProofKind::Read),
         Command::Drill(options) => care::prove(&options, ProofKind::Drill),
+        Command::Status(options) => return care::tell_status(&options),
         Command::Prune(options) => care::prune(&options),
         Command::Superuser(command) => superuser::run(command),
         Command::Db(command) => database::run(&command),

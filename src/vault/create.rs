@@ -53,7 +53,7 @@ impl Vault {
     /// from `app_name`.
     ///
     /// # Errors
-    /// [`Kind::Busy`], [`Kind::Exists`] for a chosen name, or the storage's own when it cannot
+    /// [`Kind::Busy`], [`Kind::Exists`] for a chosen name, [`Kind::NoSpace`], or the storage's own when it cannot
     /// be asked.
     pub async fn begin_create(
         self: &Arc<Self>,
@@ -70,6 +70,7 @@ impl Vault {
         let ticket = self.flight.begin(Operation::Create, wanted)?;
         let storage = self.storage();
         let key = free_key(storage.as_ref(), name).await?;
+        self.require_room(storage.as_ref()).await?;
         ticket.rename(&key);
         let job = self.jobs.open(JobKind::Create, method, &key);
         let (vault, label) = (self.clone(), String::new());

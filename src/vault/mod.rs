@@ -18,6 +18,8 @@ mod restore;
 pub mod retention;
 mod rounds;
 pub mod schedule;
+mod space;
+pub mod status;
 mod sweep;
 #[cfg(test)]
 mod tests;

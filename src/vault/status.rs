@@ -111,8 +111,7 @@ impl Vault {
         let known = self.catalog().about(&storage.place(), &storage.list().await?).await?;
         let last_try = self.jobs().list().into_iter().find(|job| {
             // What was cancelled on request failed nobody.
-            job.kind == JobKind::Create
-                && !matches!(job.state, State::Running | State::Cancelled)
+            job.kind == JobKind::Create && !matches!(job.state, State::Running | State::Cancelled)
         });
         let (free, now) = (free_beside(storage.as_ref(), &known), self.clock().now());
         Ok(judge(storage.place(), &known, last_try.as_ref(), free, self.care().status, now))

@@ -68,6 +68,12 @@ fn a_backup_is_read_back_drilled_pinned_and_found_out_when_it_rots() {
     assert_eq!((&one["label"], &one["origin"]), (&json!("before migration 42"), &json!("made")));
     assert_eq!((&one["proof"]["ok"], &one["proof"]["kind"]), (&json!(true), &json!("read")));
 
+    let status = server.send(&Request::new("GET /api/vault/status").auth(&token)).json();
+    assert_eq!((&status["health"], &status["count"]), (&json!("healthy"), &json!(1)), "{status}");
+    assert_eq!(status["lastProven"]["key"], "a.zip", "{status}");
+    assert!(status["freeBytes"].as_u64() > Some(0), "{status}");
+    assert_eq!(server.send(&Request::new("GET /api/vault/status")).status, 401);
+
     let job = run(&server, &token, "POST /api/vault/backups/a.zip/drill", None);
     assert_eq!((&job["state"], &job["kind"]), (&json!("done"), &json!("drill")), "{job}");
     assert!(job["notes"][0].as_str().expect("a note").contains("collections"), "{job}");
@@ -87,6 +93,8 @@ fn a_backup_is_read_back_drilled_pinned_and_found_out_when_it_rots() {
     assert_eq!((&one["proof"]["ok"], &one["pinned"]), (&json!(false), &json!(true)), "{one}");
     let (ok, said) = command(&server, &["verify", "a.zip"]);
     assert!(!ok && said.contains("Error"), "{said}");
+    let (ok, said) = command(&server, &["status"]);
+    assert!(!ok && said.starts_with("failing\n"), "{said}");
     for line in [
         "POST /api/vault/backups/none.zip/verify",
         "POST /api/vault/backups/none.zip/drill",
@@ -125,4 +133,24 @@ fn a_prune_says_beforehand_what_it_does_and_touches_nothing_else() {
     assert_eq!((&job["state"], &job["kind"]), (&json!("done"), &json!("prune")), "{job}");
     let list = server.send(&Request::new("GET /api/backups").auth(&token)).json();
     assert_eq!(keys(&list), ["a.zip", "d.zip", "foreign.zip"]);
+}
+
+#[test]
+fn a_backup_beyond_the_quota_is_refused_at_once_with_numbers() {
+    let home = tempfile::tempdir().expect("a folder");
+    let file = home.path().join("pocketvault.toml");
+    fs::write(&file, "[space]\nquota = \"1KB\"\n").expect("written");
+    let server = Server::start_ours_with(&["--config", file.to_str().expect("a path")]);
+    let token = server.login();
+    let job = run(&server, &token, "POST /api/vault/backups", None);
+    assert_eq!(job["state"], "done", "nothing is known about its size: {job}");
+    let answer = server.send(&Request::new("POST /api/vault/backups").auth(&token));
+    let said = answer.text();
+    assert!(answer.status == 507 && said.contains("quota of 1000 bytes"), "{said}");
+    assert!(said.contains("Hint"), "{said}");
+    let named = Request::new("POST /api/backups").auth(&token).json(&json!({"name": "b.zip"}));
+    let answer = server.send(&named);
+    assert!(answer.status == 400 && answer.text().contains("quota"), "{}", answer.text());
+    let list = server.send(&Request::new("GET /api/backups").auth(&token)).json();
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
 }

@@ -35,6 +35,8 @@ pub enum VaultRoute {
     BackupPin(Vec<u8>),
     /// `DELETE /api/vault/backups/{key}/pin`
     BackupUnpin(Vec<u8>),
+    /// `GET /api/vault/status`
+    Status,
     /// `GET /api/vault/prune`
     PruneGet,
     /// `POST /api/vault/prune`
@@ -69,6 +71,7 @@ impl VaultRoute {
         Some(match *segments {
             [b"backups"] => Self::BackupList,
             [b"prune"] => Self::PruneGet,
+            [b"status"] => Self::Status,
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),

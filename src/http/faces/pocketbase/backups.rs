@@ -137,7 +137,7 @@ fn not_begun(error: &Error, named: bool) -> ApiError {
         tracing::error!(error = error.full(), "a backup cannot begin");
     }
     match error.kind() {
-        Kind::Busy => ApiError::bad_request(error.message()),
+        Kind::Busy | Kind::NoSpace => ApiError::bad_request(error.message()),
         // PocketBase says the same of a name that is taken and of a storage that is silent.
         _ if named => name_taken(),
         _ => failed(error),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::backup::Key;
 use crate::clock::pocketbase_time;
+use crate::cron::Schedule;
 use crate::error::{Error, Kind};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::Body;
@@ -17,6 +18,7 @@ use crate::http::guard::Superuser;
 use crate::http::respond;
 use crate::vault::Method;
 use crate::vault::catalog::{Known, ProofKind};
+use crate::vault::schedule::Task;
 
 const FORM: &[Field] = &[
     Field { name: "name", element: "Name", shape: Shape::Text },
@@ -153,6 +155,18 @@ pub(super) async fn prune(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
     Ok(accepted(job))
 }
 
+/// `GET /api/vault/status`
+pub(super) async fn status(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
+    let services = &call.services;
+    let mut shown = services.vault.status().await?.to_json();
+    let crons = services.scheduler.crons().await?;
+    let automatic = crons.iter().find(|cron| cron.task == Task::AutoBackup);
+    let schedule = automatic.and_then(|cron| Schedule::parse(&cron.expression).ok());
+    let next = schedule.and_then(|schedule| schedule.next_after(services.vault.clock().now()));
+    shown["nextRun"] = json!(next.map(pocketbase_time));
+    respond::ok(call, &shown)
+}
+
 fn accepted(job: u64) -> HttpResponse {
     let mut response = respond::empty(StatusCode::ACCEPTED);
     if let Ok(location) = HeaderValue::from_str(&format!("/api/vault/jobs/{job}")) {
@@ -165,7 +179,11 @@ fn accepted(job: u64) -> HttpResponse {
 fn told(error: Error) -> ApiError {
     match error.kind() {
         Kind::Exists | Kind::Unavailable => ApiError::bad_request(error.message()),
-        Kind::NoSpace => ApiError::new(StatusCode::INSUFFICIENT_STORAGE, error.message()),
+        Kind::NoSpace => {
+            let hint = error.operator_hint().map(|hint| format!(" Hint: {hint}."));
+            let message = format!("{}{}", error.message(), hint.unwrap_or_default());
+            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, message)
+        }
         _ => ApiError::from(error),
     }
 }

@@ -37,6 +37,7 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::BackupDrill(key) => care::prove(call, &superuser, &key, ProofKind::Drill).await,
         VaultRoute::BackupPin(key) => care::pin(call, &superuser, &key, true).await,
         VaultRoute::BackupUnpin(key) => care::pin(call, &superuser, &key, false).await,
+        VaultRoute::Status => care::status(call, &superuser).await,
         VaultRoute::PruneGet => care::pruning(call, &superuser).await,
         VaultRoute::Prune => care::prune(call, &superuser).await,
         VaultRoute::BackupPlan(key) => restore::plan(call, &superuser, &key).await,
