@@ -32,6 +32,7 @@ use crate::settings::store::Store;
 use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
+use crate::vault::alarms::Alarms;
 use crate::vault::catalog::Catalog;
 use crate::vault::databases::{Vaults, VaultsParts};
 use crate::vault::mailer::Mailer;
@@ -131,6 +132,7 @@ impl App {
         });
         let directory = Directory::new(database.clone(), clock.clone());
         let mailer = Mailer::new(settings.clone(), superusers.clone());
+        let alarms = alarms(config, &vault, &state, &mailer).await?;
         let limits = Arc::new(Limiter::new(clock.clone()));
         let scheduler = Scheduler::new(
             vault.clone(),
@@ -141,11 +143,8 @@ impl App {
             limits.clone(),
             clock.clone(),
         )
-        .with_duty(match (program.is_some(), database.access()) {
-            (true, _) => Duty::Backups,
-            (false, Access::ReadWrite) => Duty::All,
-            (false, Access::ReadOnly) => Duty::Nothing,
-        });
+        .with_alarms(alarms.clone())
+        .with_duty(duty(program.is_some(), database.access()));
         // Last: its password is shown once, and only if everything else went well.
         let first = first_superuser(&database, &superusers).await?;
         let services = Arc::new(Services {
@@ -159,6 +158,7 @@ impl App {
             storage: config.storage.clone(),
             followed: Mutex::new(current),
             mailer,
+            alarms,
             scheduler,
             limits,
             throttle: config.login_throttle.then(|| Throttle::new(clock)),
@@ -246,6 +246,28 @@ fn databases_of(config: &Config, clock: &Clock, runtime: &Handle, jobs: &Jobs) -
     })?;
     vaults.settle();
     Ok(vaults)
+}
+
+/// Who tells others, watching from now on.
+async fn alarms(
+    config: &Config,
+    vault: &Arc<Vault>,
+    state: &StateDb,
+    mailer: &Mailer,
+) -> Result<Alarms> {
+    let notify = config.notify.clone();
+    let alarms = Alarms::new(notify, vault.clone(), state.clone(), mailer.clone())?;
+    alarms.begin().await?;
+    Ok(alarms)
+}
+
+/// What by the clock is ours to do.
+fn duty(has_program: bool, access: Access) -> Duty {
+    match (has_program, access) {
+        (true, _) => Duty::Backups,
+        (false, Access::ReadWrite) => Duty::All,
+        (false, Access::ReadOnly) => Duty::Nothing,
+    }
 }
 
 /// Our own database. Without it backups are still made: records then end with the process.

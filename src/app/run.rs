@@ -110,6 +110,8 @@ impl Serving {
     ) -> Result<Ended> {
         self.door.open(app.services.clone());
         let scheduler = tokio::spawn(app.services.scheduler.clone().run());
+        let watcher = app.services.alarms.clone().run(app.services.scheduler.clone());
+        let watcher = tokio::spawn(watcher);
         let sweeper = tokio::spawn(app.services.vault.clone().sweep_uploads());
         let mut wanted = app.services.vault.restart_wanted();
         let ended = tokio::select! {
@@ -123,6 +125,7 @@ impl Serving {
         };
         tracing::info!(?ended, "stopping");
         scheduler.abort();
+        watcher.abort();
         sweeper.abort();
         self.door.leave();
         app.services.stopping.send_replace(true);

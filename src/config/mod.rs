@@ -4,6 +4,7 @@
 mod archive;
 mod care;
 pub mod databases;
+pub mod notify;
 pub mod provider;
 mod restore;
 pub mod storage;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 
 use crate::config::archive::ArchiveTable;
 use crate::config::databases::{DatabaseConfig, DatabaseTable};
+use crate::config::notify::NotifyConfig;
 use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
 use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
 use crate::data_dir::{DataDir, STATE};
@@ -129,6 +131,10 @@ struct FileOptions {
     restore: restore::RestoreOptions,
     #[serde(default)]
     s3: StorageFile,
+    #[serde(default)]
+    notify: Vec<notify::ChannelTable>,
+    #[serde(default)]
+    alarms: notify::AlarmsTable,
 }
 
 /// The options, resolved.
@@ -163,6 +169,8 @@ pub struct Config {
     pub restore: RestoreConfig,
     /// How backups look after themselves.
     pub care: Care,
+    /// Who is told of what.
+    pub notify: NotifyConfig,
 }
 
 impl Config {
@@ -227,6 +235,7 @@ impl Config {
             supervise,
             restore: file.restore.resolve()?,
             care: Care::resolve(file.proof, file.retention, file.status, file.space)?,
+            notify: notify::resolve(file.notify, &file.alarms)?,
         })
     }
 }

@@ -24,6 +24,7 @@ use crate::storage::{
     Credentials, LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage,
 };
 use crate::vault::Vault;
+use crate::vault::alarms::Alarms;
 use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
@@ -55,6 +56,8 @@ pub struct Services {
     pub followed: Mutex<Arc<Settings>>,
     /// Sends mails.
     pub mailer: Mailer,
+    /// Tells others of what happens.
+    pub alarms: Alarms,
     /// What runs by the clock.
     pub scheduler: Scheduler,
     /// The rate limits that the settings may ask for.

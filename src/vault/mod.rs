@@ -3,6 +3,7 @@
 //! `begin_*` finds every error that is the client's and takes the ticket; `spawn` does the work
 //! on the main runtime, where it outlives the request, the connection and the server.
 
+pub mod alarms;
 mod bridge;
 pub mod catalog;
 mod create;

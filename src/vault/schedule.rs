@@ -17,6 +17,7 @@ use crate::restore;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
 use crate::vault::Vault;
+use crate::vault::alarms::Alarms;
 use crate::vault::jobs::Method;
 use crate::vault::mailer::Mailer;
 
@@ -91,6 +92,7 @@ pub struct Scheduler {
     clock: Clock,
     duty: Duty,
     pending: Arc<AtomicBool>,
+    alarms: Option<Alarms>,
 }
 
 impl Scheduler {
@@ -105,7 +107,15 @@ impl Scheduler {
         clock: Clock,
     ) -> Self {
         let (duty, pending) = (Duty::All, Arc::default());
-        Self { vault, database, directory, settings, mailer, limits, clock, duty, pending }
+        let alarms = None;
+        Self { vault, database, directory, settings, mailer, limits, clock, duty, pending, alarms }
+    }
+
+    /// The same, telling others of backups that failed.
+    #[must_use]
+    pub fn with_alarms(mut self, alarms: Alarms) -> Self {
+        self.alarms = Some(alarms);
+        self
     }
 
     /// The same, with another duty than all.
@@ -198,6 +208,9 @@ impl Scheduler {
                 tracing::error!(task = task.id(), error = error.full(), "a scheduled task failed");
                 if task == Task::AutoBackup {
                     self.mailer.report_failed_backup(&error).await;
+                    if let Some(alarms) = &self.alarms {
+                        alarms.scheduled_backup_failed(&error).await;
+                    }
                 }
             }
         });

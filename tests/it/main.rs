@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![allow(clippy::print_stdout, reason = "what is known or skipped is said aloud")]
 
+mod alarms;
 mod archives;
 mod care;
 mod folder;

@@ -17,6 +17,10 @@ pub enum VaultRoute {
     JobList,
     /// `GET /api/vault/jobs/{id}`
     JobGet(Vec<u8>),
+    /// `GET /api/vault/notify`
+    NotifyList,
+    /// `POST /api/vault/notify/test`
+    NotifyTest,
     /// `GET /api/vault/program`
     Program,
     /// `GET /api/vault/restore`
@@ -75,6 +79,7 @@ impl VaultRoute {
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
+            [b"notify"] => Self::NotifyList,
             [b"program"] => Self::Program,
             [b"restore"] => Self::RestoreStatus,
             _ => return None,
@@ -83,6 +88,7 @@ impl VaultRoute {
 
     fn find_post(segments: &[&[u8]]) -> Option<Self> {
         Some(match *segments {
+            [b"notify", b"test"] => Self::NotifyTest,
             [b"restore", b"undo"] => Self::RestoreUndo,
             [b"backups"] => Self::BackupCreate,
             [b"prune"] => Self::Prune,

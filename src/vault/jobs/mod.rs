@@ -19,6 +19,7 @@ use crate::state::StateDb;
 
 use self::history::History;
 
+pub(super) use record::public_words;
 pub(super) use record::words;
 pub use record::{Job, JobKind, Method, State};
 

@@ -87,10 +87,10 @@ impl State {
         match result {
             Ok(_) => Self::Done,
             Err(error) if error.kind() == &Kind::Cancelled => Self::Cancelled,
-            Err(error) => Self::Failed {
-                message: public_message(error),
-                hint: error.operator_hint().filter(|hint| !hint.contains('/')).map(str::to_owned),
-            },
+            Err(error) => {
+                let (message, hint) = public_words(error);
+                Self::Failed { message, hint }
+            }
         }
     }
 
@@ -133,6 +133,12 @@ pub struct Job {
     pub restore_id: Option<String>,
     /// Ascending with every change of any job, also across restarts.
     pub revision: u64,
+}
+
+/// What a client may know of an error: its message and its hint, without places on the disk.
+pub(in crate::vault) fn public_words(error: &Error) -> (String, Option<String>) {
+    let hint = error.operator_hint().filter(|hint| !hint.contains('/'));
+    (public_message(error), hint.map(str::to_owned))
 }
 
 /// The error's own words, unless they name a place on the server's disk: those are for the log.

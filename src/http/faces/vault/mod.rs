@@ -4,6 +4,7 @@ mod care;
 mod databases;
 mod events;
 mod jobs;
+mod notify;
 pub mod page;
 mod program;
 mod restore;
@@ -28,6 +29,8 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,
         VaultRoute::JobGet(id) => jobs::get(call, &superuser, &id).await,
+        VaultRoute::NotifyList => notify::list(call, &superuser).await,
+        VaultRoute::NotifyTest => notify::test(call, &superuser).await,
         VaultRoute::Program => program::get(call, &superuser).await,
         VaultRoute::RestoreStatus => restore::status(call, &superuser).await,
         VaultRoute::RestoreUndo => restore::undo(call, &superuser).await,
