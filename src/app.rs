@@ -23,7 +23,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::http::cors::Origins;
 use crate::http::services::{Behind, Services, storage_of};
 use crate::settings::Encryption;
@@ -89,7 +89,7 @@ impl App {
             bootstrap::complete(data.root()).await?;
         }
         if !config.beside {
-            sweep(&data)?;
+            sweep(&data);
         }
         let database = Database::open(data.root(), access)?;
         match Self::join(config, clock, runtime, database.clone(), program).await {
@@ -115,8 +115,7 @@ impl App {
         let settings = Arc::new(settings.with_keeper(keeper));
         let current = settings.current().await?;
         let superusers = Superusers::new(database.clone(), clock.clone());
-        let state = open_state(&data, &clock).await?;
-        let jobs = Jobs::load(clock.clone(), state.clone()).await?;
+        let (state, jobs, catalog) = open_history(&data, &clock).await?;
         let databases = databases_of(config, &clock, &runtime, &jobs)?;
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
@@ -127,7 +126,7 @@ impl App {
             clock: clock.clone(),
             runtime,
             jobs,
-            catalog: open_catalog(&state, &clock).await?,
+            catalog,
             care: config.care.clone(),
         });
         let directory = Directory::new(database.clone(), clock.clone());
@@ -198,6 +197,12 @@ impl App {
             tokio::spawn(async move { mailer.report_rolled_back(&error).await });
         }
         self.services.vault.jobs().settle(verdict).await;
+    }
+
+    /// The same, for a restore that ended before this start: superusers were told.
+    async fn settle_earlier(&self, verdict: Option<(String, Result<()>)>) {
+        let (id, result) = verdict.unzip();
+        self.services.vault.jobs().settle(id.as_deref().zip(result)).await;
     }
 
     /// Closes the databases; a statement that does not end is not waited for.
@@ -281,6 +286,25 @@ async fn open_state(data: &DataDir, clock: &Clock) -> Result<StateDb> {
     }
 }
 
+/// Our own database, and what it says of jobs and of backups. Whatever is wrong with it, the
+/// data is not: a start, and the verdict on a restore, never depend on it.
+async fn open_history(data: &DataDir, clock: &Clock) -> Result<(StateDb, Jobs, Catalog)> {
+    let load = async |state: StateDb| {
+        let catalog = open_catalog(&state, clock).await?;
+        let jobs = Jobs::load(clock.clone(), state.clone()).await?;
+        Ok::<_, Error>((state, jobs, catalog))
+    };
+    let state = open_state(data, clock).await?;
+    match load(state.clone()).await {
+        Ok(loaded) => Ok(loaded),
+        Err(error) => {
+            tracing::error!(error = error.full(), "the job history is kept in memory only");
+            state.close().await;
+            load(StateDb::in_memory().await?).await
+        }
+    }
+}
+
 /// What is known about backups. From its beginning on, a backup in a shared bucket that it does
 /// not know is not ours.
 async fn open_catalog(state: &StateDb, clock: &Clock) -> Result<Catalog> {
@@ -295,22 +319,25 @@ pub fn encryption_of(config: &Config) -> Encryption {
     Encryption::new(variable, key)
 }
 
-/// Removes what a crash left half done.
-fn sweep(data: &DataDir) -> Result<()> {
-    let mut swept = LocalStorage::new(data.backups()).sweep()?;
+/// Removes what a crash left half done, as far as it can: what stays harms nobody, and the
+/// start may be the one that proves a restore.
+fn sweep(data: &DataDir) {
+    let mut swept = LocalStorage::new(data.backups()).sweep().unwrap_or_else(|error| {
+        tracing::warn!(error = error.full(), "half a backup may stay in the folder");
+        0
+    });
     for folder in [data.fetched(), data.staging(), data.drill()] {
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => swept += 1,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
+                tracing::warn!(%error, folder = %folder.display(), "cannot remove leftovers");
             }
         }
     }
     if swept > 0 {
         tracing::info!(swept, "removed what was left half done");
     }
-    Ok(())
 }
 
 async fn first_superuser(
@@ -340,5 +367,37 @@ fn source_access(access: Access) -> source::Access {
     match access {
         Access::ReadOnly => source::Access::ReadOnly,
         Access::ReadWrite => source::Access::Owned,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::Key;
+    use crate::vault::{JobKind, Method};
+
+    #[tokio::test]
+    async fn a_history_that_cannot_be_read_does_not_keep_us_from_starting() {
+        let home = tempfile::tempdir().expect("a folder");
+        let data = DataDir::new(home.path().join("pb_data"), None);
+        let clock = Clock::system();
+        let state = StateDb::open(data.state(), &clock).await.expect("made");
+        sqlx::query("DROP TABLE jobs").execute(state.pool()).await.expect("dropped");
+        state.close().await;
+        let (_state, jobs, _) = open_history(&data, &clock).await.expect("all the same");
+        let key = Key::named("a.zip").expect("a key");
+        jobs.open(JobKind::Create, Method::Api, &key).finish(&Ok(())).await;
+        assert_eq!(jobs.list().len(), 1);
+    }
+
+    #[test]
+    fn leftovers_that_cannot_be_removed_do_not_keep_us_from_starting() {
+        let home = tempfile::tempdir().expect("a folder");
+        let data = DataDir::new(home.path().join("pb_data"), None);
+        std::fs::create_dir_all(data.staging()).expect("made");
+        // Nobody can remove a file as a folder, not even root.
+        std::fs::write(data.fetched(), "x").expect("written");
+        sweep(&data);
+        assert!(data.fetched().exists() && !data.staging().exists());
     }
 }

@@ -3,7 +3,7 @@
 //! Cheap to clone, safe to share between threads; workers add to it, faces read it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::error::{Error, Kind, Result};
 
@@ -77,6 +77,13 @@ pub struct Progress {
     pub entries_estimate: u64,
 }
 
+/// The job goes on until it is done or cancelled.
+const GOING: u8 = 0;
+/// It was asked to stop.
+const CANCELLED: u8 = 1;
+/// It can be stopped no more.
+const SEALED: u8 = 2;
+
 /// The shared handle of one job: its progress and its cancel flag.
 #[derive(Debug, Clone, Default)]
 pub struct Control(Arc<Inner>);
@@ -88,7 +95,8 @@ struct Inner {
     bytes_estimate: AtomicU64,
     entries: AtomicU64,
     entries_estimate: AtomicU64,
-    cancelled: AtomicBool,
+    /// [`GOING`], [`CANCELLED`] or [`SEALED`].
+    will: AtomicU8,
 }
 
 impl Control {
@@ -113,14 +121,30 @@ impl Control {
         self.0.entries.fetch_add(entries, Ordering::Relaxed);
     }
 
-    /// Asks the job to stop; it ends with [`Kind::Cancelled`] at its next check.
-    pub fn cancel(&self) {
-        self.0.cancelled.store(true, Ordering::Release);
+    /// Asks the job to stop; it ends with [`Kind::Cancelled`] at its next check. False when it
+    /// is too late: see [`Control::seal`].
+    pub fn cancel(&self) -> bool {
+        self.turn(CANCELLED) != SEALED
+    }
+
+    /// From here on the job cannot be stopped: what comes next cannot be taken back.
+    ///
+    /// # Errors
+    /// As [`Control::check`]: who asked before was heard.
+    pub fn seal(&self) -> Result<()> {
+        self.turn(SEALED);
+        self.check()
+    }
+
+    /// Makes up the mind if it was not; what it is.
+    fn turn(&self, will: u8) -> u8 {
+        let turned = self.0.will.compare_exchange(GOING, will, Ordering::AcqRel, Ordering::Acquire);
+        turned.map_or_else(|decided| decided, |_| will)
     }
 
     /// Fails with [`Kind::Cancelled`] once [`Control::cancel`] was called.
     pub fn check(&self) -> Result<()> {
-        if self.0.cancelled.load(Ordering::Acquire) {
+        if self.0.will.load(Ordering::Acquire) == CANCELLED {
             return Err(Error::new(Kind::Cancelled, "The job was cancelled."));
         }
         Ok(())
@@ -152,7 +176,16 @@ mod tests {
         assert_eq!(control.progress().step, Step::Archiving);
         assert_eq!(control.progress().bytes, 7);
         assert!(worker.check().is_ok());
-        control.cancel();
+        assert!(control.cancel() && control.cancel());
         assert_eq!(worker.check().expect_err("cancelled").kind(), &Kind::Cancelled);
+        assert_eq!(worker.seal().expect_err("cancelled").kind(), &Kind::Cancelled);
+    }
+
+    #[test]
+    fn what_is_sealed_cannot_be_cancelled() {
+        let control = Control::default();
+        control.clone().seal().expect("nobody asked");
+        assert!(!control.cancel());
+        control.check().expect("it goes on");
     }
 }

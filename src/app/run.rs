@@ -59,7 +59,7 @@ impl Signals {
     /// Waits to be told to stop; other signals are passed over.
     pub async fn stop(&mut self) {
         while self.next().await == Ended::Restart {
-            tracing::info!("a SIGHUP during the start means nothing new");
+            tracing::info!("a SIGHUP during a start, or the trial before one, means nothing new");
         }
     }
 
@@ -163,7 +163,11 @@ async fn told(signals: &mut Signals, app: &App, restart: &Restart) -> Ended {
         if signals.next().await == Ended::Stopped {
             return Ended::Stopped;
         }
-        if let Err(error) = restart.try_out().await {
+        let tried = tokio::select! {
+            tried = restart.try_out() => tried,
+            () = signals.stop() => return Ended::Stopped,
+        };
+        if let Err(error) = tried {
             tracing::error!(error = error.full(), "no restart: the old program goes on");
             continue;
         }

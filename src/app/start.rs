@@ -14,11 +14,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
-use crate::front::{Front, Supervisor, Verdict, headers};
+use crate::front::{Front, Supervisor, Verdict};
 use crate::http::services::Behind;
 use crate::occupants;
-use crate::restore::{self, Recovery};
-use crate::settings::held::{Held, Keeper};
+use crate::restore::{self, Phase, Recovery};
+use crate::settings::held::Keeper;
 use crate::settings::store::Store;
 
 /// Pause before a program that cannot be run is looked for again.
@@ -68,7 +68,7 @@ impl Start<'_> {
                     tracing::info!(swept, "removed what abandoned restores left");
                 }
                 let app = self.begin().await?;
-                app.settle(None).await;
+                app.settle_earlier(self.earlier_verdict()).await;
                 Ok(app)
             }
             Recovery::RolledBack { subject, reason } => {
@@ -87,8 +87,7 @@ impl Start<'_> {
                         return Err(error);
                     }
                 };
-                let held = keeper.as_ref().and_then(|keeper| keeper.current());
-                match self.with_new_data(keeper.clone()).await {
+                match self.with_new_data(keeper).await {
                     Ok(app) => {
                         restore::prove(&self.config.data, self.clock)?;
                         tracing::info!(key = subject.key, "the restore is proven");
@@ -104,16 +103,27 @@ impl Start<'_> {
                         let reason = error.full();
                         tracing::error!(reason, "the restored data cannot be used: ROLLING BACK");
                         restore::roll_back(&self.config.data, &reason, self.clock)?;
-                        if let (Some(keeper), Some(held)) = (keeper, held) {
-                            // What the rejected data said of the schedule counts no more.
-                            keeper.save(held.as_ref().clone())?;
-                        }
+                        // The old data carries its schedule itself.
                         let app = self.begin().await?;
                         app.settle(Some((&subject.id, Err(rolled_back())))).await;
                         Ok(app)
                     }
                 }
             }
+        }
+    }
+
+    /// How the last restore ended, for a record that was not told: we were killed in between,
+    /// or the command line finished it.
+    fn earlier_verdict(&self) -> Option<(String, Result<()>)> {
+        let status = restore::status(&self.config.data).unwrap_or_else(|error| {
+            tracing::warn!(error = error.full(), "cannot tell how the last restore ended");
+            None
+        })?;
+        match status.phase {
+            Phase::Proven => Some((status.subject.id, Ok(()))),
+            Phase::RolledBack => Some((status.subject.id, Err(rolled_back()))),
+            _ => None,
         }
     }
 
@@ -222,7 +232,7 @@ impl Start<'_> {
         let Some(keeper) = keeper else { return Ok(()) };
         let database = Database::open(self.config.data.root(), Access::ReadWrite)?;
         let encryption = encryption_of(self.config);
-        let row = Store::new(database.clone(), encryption, self.clock.clone());
+        let row = Store::new(database.clone(), encryption, self.clock.clone()).as_stored();
         let settled = keeper.settle(&row).await;
         database.close().await;
         settled
@@ -233,8 +243,7 @@ impl Start<'_> {
             return Ok(None);
         }
         let path = self.config.data.state().join(HELD);
-        let instead = Held::instead(headers::CLIENT);
-        let keeper = Keeper::open(path, encryption_of(self.config), instead)?;
+        let keeper = Keeper::open(path, encryption_of(self.config))?;
         Ok(Some(Arc::new(keeper)))
     }
 

@@ -6,13 +6,9 @@ use http::header::{
     CONNECTION, EXPECT, HOST, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 
-/// The header in which the program is told the client's address. It trusts that one, and only
-/// that one, because nobody but us reaches it.
-pub const CLIENT: &str = "x-forwarded-for";
-
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static(CLIENT);
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Who sent a request.
 #[derive(Debug, Clone, Copy)]

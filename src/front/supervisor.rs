@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid,
+};
 use tokio::process::Child;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -332,6 +334,8 @@ async fn end_group(child: &mut Child, group: Pid, patience: Duration) {
     loop {
         // Reaped, or its number would stay and look like a member of the group.
         let reaped = child.try_wait().is_ok_and(|ended| ended.is_some());
+        // As the first process of a container we inherit what it leaves: nobody else reaps it.
+        while reaped && matches!(waitpgid(group, WaitOptions::NOHANG), Ok(Some(_))) {}
         if reaped && test_kill_process_group(group) == Err(Errno::SRCH) {
             return;
         }
@@ -353,4 +357,23 @@ fn free_address() -> Result<SocketAddr> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .context("no port is free for the program")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_inherits_the_program_s_children_does_not_take_the_dead_for_alive() {
+        // As process 1 of a container has it.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).expect("Linux");
+        let mut command = tokio::process::Command::new("sh");
+        let mut child =
+            command.args(["-c", "sleep 60 & sleep 60"]).process_group(0).spawn().expect("a shell");
+        let group = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())).expect("a number");
+        sleep(Duration::from_millis(200)).await;
+        let (began, patience) = (Instant::now(), Duration::from_secs(5));
+        end_group(&mut child, group, patience).await;
+        assert!(began.elapsed() < patience, "{:?}", began.elapsed());
+    }
 }

@@ -5,16 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::http::fault::ApiError;
 use crate::http::services::Services;
-
-/// When who waited in vain should come again, in seconds.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
 
 /// The door.
 #[derive(Debug)]
@@ -62,8 +58,11 @@ impl Door {
 
 /// The answer to who waited in vain.
 pub fn try_later(request: &HttpRequest) -> HttpResponse {
+    later().respond(request)
+}
+
+/// The error of [`try_later`]. Whoever answers with it says when to come again.
+pub fn later() -> ApiError {
     let message = "The server is being restarted. Try again in a moment.";
-    let mut answer = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).respond(request);
-    answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
-    answer
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message)
 }

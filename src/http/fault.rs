@@ -2,6 +2,7 @@
 //! routes answer in the same form, so that the same clients understand them.
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Map, Value, json};
 
@@ -16,6 +17,9 @@ pub const LOADING: &str = "An error occurred while loading the submitted data.";
 pub const NOT_FOUND: &str = "The requested resource wasn't found.";
 /// The message when there is nothing better to say.
 pub const SOMETHING: &str = "Something went wrong while processing your request.";
+
+/// When who waited in vain should come again, in seconds.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("5");
 
 /// An error as PocketBase answers it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +69,13 @@ impl ApiError {
         Self { status: StatusCode::BAD_REQUEST, message: message.into(), data: nested(violations) }
     }
 
-    /// The answer.
+    /// The answer; a 503 says when to come again.
     pub fn respond(&self, request: &HttpRequest) -> HttpResponse {
-        json::respond_error(request, self.status, &self.body())
+        let mut answer = json::respond_error(request, self.status, &self.body());
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        answer
     }
 
     /// The body.

@@ -53,6 +53,11 @@ pub async fn forward(
     let bad = || ApiError::bad_request(SOMETHING).respond(request);
     let mut head = head(request, services).await.map_err(|error| error.respond(request))?;
     let upgrade = headers::asks_for_upgrade(head.headers());
+    if upgrade && request_has_body(request) {
+        // What follows the head is the tunnel's. A length would make a body of the next request
+        // on that connection, if the program does not follow.
+        return Err(bad());
+    }
     let mut payload = Some(payload);
     let body = match (upgrade, announced(request), payload.take()) {
         (false, Some(length), Some(payload)) => sent_on(payload, length),
@@ -74,8 +79,7 @@ pub async fn forward(
         Unanswered::Down => door::try_later(request),
         Unanswered::Broken(why) => {
             tracing::warn!(why, path = request.path(), "the program broke off a request");
-            let message = "The server broke off. Whether it did what was asked is not known.";
-            ApiError::new(StatusCode::BAD_GATEWAY, message).respond(request)
+            broke_off().respond(request)
         }
     })?;
     match (answer.status(), payload) {
@@ -85,6 +89,12 @@ pub async fn forward(
         (http::StatusCode::SWITCHING_PROTOCOLS, _) => Err(bad()),
         _ => relayed(request, answer, front.leaving()).ok_or_else(bad),
     }
+}
+
+/// The error when the program broke off, and may have done what was asked.
+pub fn broke_off() -> ApiError {
+    let message = "The server broke off. Whether it did what was asked is not known.";
+    ApiError::new(StatusCode::BAD_GATEWAY, message)
 }
 
 /// The head of a request as the program gets it.
@@ -109,12 +119,25 @@ pub async fn head(
         }
     }
     headers::outgoing(head.headers_mut(), Origin { client: &client, behind_proxy });
+    if let Some(program) = &services.program {
+        // The one that it believes; clients do not know its name.
+        let believed = carried(&program.keeper.client_header(), client.as_bytes());
+        head.headers_mut().extend(believed.map(|(name, value)| (Some(name), value)));
+    }
     Ok(head)
 }
 
 fn carried(name: &str, value: &[u8]) -> Option<(http::HeaderName, http::HeaderValue)> {
     let name = http::HeaderName::from_bytes(name.as_bytes()).ok()?;
     Some((name, http::HeaderValue::from_bytes(value).ok()?))
+}
+
+/// Whether the head says that a body follows, in whatever way; a length of 0 says that none
+/// does.
+fn request_has_body(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    headers.contains_key(TRANSFER_ENCODING)
+        || headers.get_all(CONTENT_LENGTH).any(|length| length.as_bytes() != b"0")
 }
 
 /// Whether a body follows, and of how many bytes if that is said.

@@ -10,7 +10,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use crate::error::{Context, Error, Result};
 
@@ -18,6 +21,9 @@ use crate::error::{Context, Error, Result};
 const DELETED: &[u8] = b" (deleted)";
 /// The running program itself, also when its file is gone.
 const RUNNING: &str = "/proc/self/exe";
+
+/// How long a program may take to say its version.
+const TRIAL_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// How to start this process again. Made at the start of `main`, before anything can change
 /// the working folder.
@@ -67,10 +73,18 @@ impl Restart {
     /// given up for it: an upgrade may be half copied, or for another machine.
     ///
     /// # Errors
-    /// It cannot be run, or fails.
+    /// It cannot be run, fails, or does not end. Dropped, it is killed.
     pub async fn try_out(&self) -> Result<()> {
+        self.try_out_within(TRIAL_TIME_MAX).await
+    }
+
+    async fn try_out_within(&self, limit: Duration) -> Result<()> {
         let shown = self.program.display();
-        let output = tokio::process::Command::new(&self.program).arg("--version").output().await;
+        let mut command = tokio::process::Command::new(&self.program);
+        command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
+        let Ok(output) = timeout(limit, command.output()).await else {
+            return Err(Error::internal(format!("{shown} --version did not end in {limit:?}")));
+        };
         let output = output.with_context(|| format!("cannot run {shown}"))?;
         match output.status.success() {
             true => Ok(()),
@@ -140,7 +154,25 @@ fn without_deleted(program: PathBuf) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_does_not_end_is_not_started_again() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let tried = async |script: &str, limit| {
+            let program = dir.path().join("program");
+            std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
+            std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("allowed");
+            Restart { program, arguments: Vec::new(), folder: None }.try_out_within(limit).await
+        };
+        let long = Duration::from_secs(30);
+        tried("[ \"$1\" = --version ]", long).await.expect("it runs");
+        tried("exit 1", long).await.expect_err("it fails");
+        let error = tried("exec sleep 60", Duration::from_millis(100)).await.expect_err("too long");
+        assert!(error.full().contains("did not end"), "{}", error.full());
+    }
 
     #[test]
     fn the_path_of_a_replaced_program_is_found() {

@@ -2,9 +2,9 @@
 //! its scheduler would make the backups too, and the trusted proxies, because the proxy in
 //! front of the program is we.
 //!
-//! In the program's own row the schedule is empty then, and one header is trusted that only we
-//! can set. What users see and change lies in a file of our state folder, encrypted with the
-//! settings' key if there is one.
+//! In the program's own row the schedule is empty then, and a header is trusted that only we
+//! can set; [`carried`](super::carried) has how the row carries what is held. A copy lies in a
+//! file of our state folder, encrypted with the settings' key if there is one.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::carried::{self, Carried};
 use super::merge::folded;
 use super::{Encryption, Settings, TrustedProxy};
 use crate::error::{Context, Error, Kind, Result};
@@ -29,13 +30,6 @@ pub struct Held {
 }
 
 impl Held {
-    /// What the program's own row says instead: no schedule, and one header that counts.
-    pub fn instead(header: &str) -> Self {
-        let headers = vec![header.to_owned()];
-        let trusted_proxy = TrustedProxy { headers, use_leftmost_ip: false };
-        Self { cron: String::new(), trusted_proxy }
-    }
-
     /// The held part of `settings`.
     pub fn of(settings: &Settings) -> Self {
         let values = settings.values();
@@ -79,17 +73,17 @@ pub fn without_held(patch: &Value) -> Value {
 pub struct Keeper {
     path: PathBuf,
     encryption: Encryption,
-    instead: Held,
+    secret: Mutex<String>,
     held: Mutex<Option<Arc<Held>>>,
 }
 
 impl Keeper {
-    /// The keeper of the file at `path`; `instead` is what the program's row gets.
+    /// The keeper of the file at `path`.
     ///
     /// # Errors
     /// The file is there and cannot be read: [`Kind::Corrupt`] when its content is no held
     /// part, or not with this key.
-    pub fn open(path: PathBuf, encryption: Encryption, instead: Held) -> Result<Self> {
+    pub fn open(path: PathBuf, encryption: Encryption) -> Result<Self> {
         let held = match std::fs::read(&path) {
             Ok(bytes) => Some(Arc::new(parsed(&bytes, &encryption).map_err(|error| {
                 let hint = "start with the --encryptionEnv of before, or remove the file and set \
@@ -103,7 +97,26 @@ impl Keeper {
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         };
-        Ok(Self { path, encryption, instead, held: Mutex::new(held) })
+        let secret = Mutex::new(carried::new_secret());
+        Ok(Self { path, encryption, secret, held: Mutex::new(held) })
+    }
+
+    /// The header in which the program is told the client's address. It trusts that one, and
+    /// nobody else knows its name.
+    pub fn client_header(&self) -> String {
+        carried::client_header(&self.secret())
+    }
+
+    /// What the program's row says instead of `held`, and carries it.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn instead(&self, held: &Held) -> Result<Held> {
+        carried::instead(held, &self.secret())
+    }
+
+    fn secret(&self) -> String {
+        self.secret.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What is held; `None` before the first [`Keeper::save`].
@@ -128,28 +141,34 @@ impl Keeper {
     }
 
     /// Takes over what the program's row says of the held part, while the program does not
-    /// run: at the first start everything; later what a restore, or a start without us,
-    /// brought. `row` is the row without what is laid over it.
+    /// run: what it carries, or what it says itself after a time without us. The row goes with
+    /// the data, so a restore, a roll-back and an undo bring theirs. `row` is the row
+    /// [as it is stored](Store::as_stored).
     ///
     /// # Errors
     /// The settings cannot be read or written. Calling it again is safe.
     pub async fn settle(&self, row: &Store) -> Result<()> {
         let found = Held::of(row.current().await?.as_ref());
         let known = self.current();
-        if known.is_some() && found == self.instead {
+        let held = match carried::carried(&found) {
+            Some(Carried { secret, held: Some(held) }) => {
+                *self.secret.lock().unwrap_or_else(PoisonError::into_inner) = secret;
+                held
+            }
+            Some(Carried { held: None, .. }) => match known.as_deref() {
+                Some(known) => known.clone(),
+                None => carried::meant(&found).unwrap_or_else(|| found.clone()),
+            },
+            None => found.clone(),
+        };
+        let instead = self.instead(&held)?;
+        if found == instead && known.as_deref() == Some(&held) {
             return Ok(());
-        }
-        let mut held = known.as_deref().unwrap_or(&found).clone();
-        if !found.cron.is_empty() {
-            held.cron = found.cron;
-        }
-        if found.trusted_proxy != self.instead.trusted_proxy {
-            held.trusted_proxy = found.trusted_proxy;
         }
         tracing::info!(cron = held.cron, "took over the schedule and the trusted proxies");
         // First ours: after a crash in between, it is taken over once more.
         self.save(held)?;
-        row.update(|settings| settings.with_held(&self.instead)).await.map(drop)
+        row.update(|settings| settings.with_held(&instead)).await.map(drop)
     }
 }
 
@@ -165,11 +184,13 @@ mod tests {
     use super::*;
 
     fn held(cron: &str) -> Held {
-        Held { cron: cron.to_owned(), ..Held::instead("X-Real-IP") }
+        let headers = vec!["X-Real-IP".to_owned()];
+        let trusted_proxy = TrustedProxy { headers, use_leftmost_ip: false };
+        Held { cron: cron.to_owned(), trusted_proxy }
     }
 
     fn keeper(path: PathBuf, key: &str) -> Result<Keeper> {
-        Keeper::open(path, Encryption::new("K", key), Held::instead("X-Ours"))
+        Keeper::open(path, Encryption::new("K", key))
     }
 
     #[test]

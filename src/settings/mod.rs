@@ -5,6 +5,7 @@
 //! PocketBase loses nothing by our saving; [`Values`] is the typed view of what we know.
 
 pub mod addresses;
+mod carried;
 mod formats;
 pub mod held;
 pub mod limits;

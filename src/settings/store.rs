@@ -15,6 +15,7 @@ use crate::database::Database;
 use crate::error::{Context, Error, Result};
 
 use super::Settings;
+use super::carried;
 use super::held::{Held, Keeper};
 use super::seal::Encryption;
 
@@ -30,6 +31,7 @@ pub struct Store {
     encryption: Encryption,
     clock: Clock,
     keeper: Option<Arc<Keeper>>,
+    as_stored: bool,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -44,7 +46,15 @@ struct Seen {
 impl Store {
     /// The settings in `database`; `encryption` as PocketBase was started with.
     pub fn new(database: Database, encryption: Encryption, clock: Clock) -> Self {
-        Self { database, encryption, clock, keeper: None, seen: Mutex::new(None) }
+        let (keeper, seen) = (None, Mutex::new(None));
+        Self { database, encryption, clock, keeper, as_stored: false, seen }
+    }
+
+    /// The same, but a row that was written for a program is not read as what it carries.
+    #[must_use]
+    pub fn as_stored(mut self) -> Self {
+        self.as_stored = true;
+        self
     }
 
     /// The same, with what `keeper` holds laid over what is stored.
@@ -115,8 +125,9 @@ impl Store {
             None => Settings::default(),
             Some(row) => self.parsed(row)?,
         };
-        if let Some(held) = &held {
-            settings = settings.with_held(held)?;
+        let carried = || carried::meant(&Held::of(&settings)).filter(|_| !self.as_stored);
+        if let Some(held) = held.as_deref().cloned().or_else(carried) {
+            settings = settings.with_held(&held)?;
         }
         let settings = Arc::new(settings);
         self.remember(Seen { row, held, settings: settings.clone() });

@@ -38,6 +38,8 @@ impl Archive {
         control.enter(Step::Transferring);
         let folder = data.fetched();
         fsx::create_dir_durably(&folder)?;
+        // Root may be at work here, but whoever serves sweeps it.
+        fsx::give_to_owner_of(data.root(), &folder)?;
         let needed = backup.size_bytes;
         if fsx::free_bytes(&folder)? < needed {
             let message = format!("the archive of {needed} bytes does not fit beside the data");

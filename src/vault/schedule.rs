@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Timelike, Utc};
 use tokio::task::spawn_blocking;
@@ -28,6 +28,9 @@ const BUSY_TRIES: u32 = 30;
 const BUSY_WAIT: Duration = Duration::from_secs(60);
 /// How often the age of the data from before a restore is looked at.
 const FORGET_EVERY_MINUTES: u32 = 15;
+/// How long after the start nothing is forgotten: the clock of a machine that was just started
+/// may be wrong until the network says otherwise.
+const FORGET_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// A task that runs by the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +157,7 @@ impl Scheduler {
     /// Wakes up each minute and runs what is due. Never returns.
     pub async fn run(self) {
         let mut last = minute_of(self.clock.now());
-        self.forget().await;
+        let begun = Instant::now();
         if self.has_old_data() {
             restore::empty_trash_later(self.vault.data());
         }
@@ -170,11 +173,12 @@ impl Scheduler {
                     tracing::error!(error = error.full(), "cannot tell which tasks are due");
                 }
             }
-            if now.minute().is_multiple_of(FORGET_EVERY_MINUTES) {
+            let is_settled = begun.elapsed() >= FORGET_AFTER;
+            if is_settled && now.minute().is_multiple_of(FORGET_EVERY_MINUTES) {
                 self.forget().await;
                 self.make_round().await;
             }
-            last = last.max(now);
+            last = last_after(last, now);
         }
     }
 
@@ -333,6 +337,12 @@ impl Scheduler {
     }
 }
 
+/// The last minute that was looked at, after a look at `now`. A clock that was set back by more
+/// than a little is believed: nothing would run until the old time came again.
+fn last_after(last: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
+    if now + TimeDelta::minutes(CATCH_UP_MINUTES_MAX) < last { now } else { last.max(now) }
+}
+
 fn minute_of(time: DateTime<Utc>) -> DateTime<Utc> {
     time.with_second(0).and_then(|time| time.with_nanosecond(0)).unwrap_or(time)
 }
@@ -374,6 +384,21 @@ mod tests {
         assert_eq!(due, [Task::AutoBackup]);
         let due = due_between(&crons, at("2026-11-21T10:03:00Z"), at("2026-11-21T10:02:00Z"));
         assert!(due.is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let at = |text: &str| text.parse::<DateTime<Utc>>().expect("a date");
+        let last = at("2026-11-21T10:00:00Z");
+        for (now, expected) in [
+            ("2026-11-21T10:01:00Z", "2026-11-21T10:01:00Z"),
+            ("2026-11-21T09:58:00Z", "2026-11-21T10:00:00Z"),
+            ("2026-11-21T09:55:00Z", "2026-11-21T10:00:00Z"),
+            ("2026-11-21T09:54:00Z", "2026-11-21T09:54:00Z"),
+            ("2025-01-01T00:00:00Z", "2025-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(last_after(last, at(now)), at(expected), "{now}");
+        }
     }
 
     #[test]

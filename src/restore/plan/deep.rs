@@ -211,8 +211,11 @@ impl Scratch {
     fn new(data: &DataDir) -> Result<Self> {
         let folder = data.staging().join(format!("plan-{}", new_id(chrono::Utc::now())));
         fsx::create_dir_durably(&folder)?;
+        let scratch = Self(folder);
+        // Root may be at work here, but whoever serves sweeps it.
         fsx::give_to_owner_of(data.root(), &data.staging())?;
-        Ok(Self(folder))
+        fsx::give_to_owner_of(data.root(), &scratch.0)?;
+        Ok(scratch)
     }
 }
 

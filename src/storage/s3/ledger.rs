@@ -54,7 +54,10 @@ impl Ledger {
         std::io::Write::write_all(file, &text).context("cannot write down an upload")?;
         // Locked before it has its name; the lock stays with the file.
         let held = file.try_clone().context("cannot hold an upload's record")?;
-        held.lock().context("cannot hold an upload's record")?;
+        if let Err(error) = held.lock() {
+            // As with the folder's own lock: nobody is helped by uploads that never begin.
+            tracing::warn!(%error, path = %path.display(), "this file system cannot lock");
+        }
         partial.commit(Commit::Create)?;
         Ok(Entry { held: Some((path, held)) })
     }

@@ -244,14 +244,17 @@ impl<'a> Upload<'a> {
         Err(self.spoilt(&found, expected).await)
     }
 
-    /// What is there is not what was sent. If it is ours, it goes: it would be listed.
+    /// What is there is not what was sent. If it is surely ours, it goes: it would be listed.
+    /// Without a mark it may be another's, written at the same time, and stays.
     async fn spoilt(&self, found: &Reply, expected: &Expected) -> Error {
         if !self.is_ours(found) {
             let message = format!("{}: somebody else wrote it at the same time", self.key);
             return Error::new(Kind::Exists, message);
         }
         let call = Call::new(Method::DELETE, &self.object);
-        if let Err(failure) = self.storage.client.send(&call).await {
+        if found.header(MARKER) != self.marker {
+            tracing::error!(key = %self.key, "WHAT THE STORE HAS BY THIS NAME IS NO GOOD BACKUP");
+        } else if let Err(failure) = self.storage.client.send(&call).await {
             let error = failure.into_error(self.key.as_str());
             tracing::error!(key = %self.key, error = error.full(), "a spoilt backup stays");
         }

@@ -58,7 +58,7 @@ pub struct JobHandle {
 pub enum Cancel {
     /// It was told to stop.
     Told,
-    /// It had ended already.
+    /// It had ended already, or can be stopped no more.
     Ended,
     /// There is no such job.
     Unknown,
@@ -178,10 +178,7 @@ impl Jobs {
     pub fn cancel(&self, id: u64) -> Cancel {
         match self.lock().jobs.iter().find(|(job, _)| job.id == id) {
             None => Cancel::Unknown,
-            Some((job, control)) if is_working(job) => {
-                control.cancel();
-                Cancel::Told
-            }
+            Some((job, control)) if is_working(job) && control.cancel() => Cancel::Told,
             Some(_) => Cancel::Ended,
         }
     }

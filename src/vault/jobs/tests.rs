@@ -111,3 +111,13 @@ async fn cancelling_reaches_the_worker_and_every_change_has_its_revision() {
     assert_eq!(jobs.cancel(1), Cancel::Ended);
     assert_eq!(jobs.cancel(7), Cancel::Unknown);
 }
+
+#[tokio::test]
+async fn a_job_past_its_point_of_no_return_cannot_be_cancelled() {
+    let jobs = Jobs::new(Clock::system());
+    let handle = jobs.open(JobKind::Restore, Method::Api, &key());
+    handle.control().seal().expect("nobody asked");
+    assert_eq!(jobs.cancel(1), Cancel::Ended);
+    handle.control().check().expect("it goes on");
+    handle.finish(&Ok(())).await;
+}

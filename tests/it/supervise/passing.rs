@@ -75,6 +75,33 @@ fn the_program_learns_the_client_s_address_from_us_alone() {
         assert!(lines.contains(&expected), "{expected} in {text}");
     }
     assert!(!text.contains("6.6.6.6") && !text.contains("x-mine"), "{text}");
+    let believed = lines.iter().find(|line| line.starts_with("x-pocketvault-client-"));
+    let (name, address) = believed.and_then(|line| line.split_once(": ")).expect("a header");
+    assert!(name.len() > 50 && address == "127.0.0.1", "{name}: {address}");
+    let again = server.send(&request.header(name, "6.6.6.6")).text().to_ascii_lowercase();
+    assert!(again.contains(name) && !again.contains("6.6.6.6"), "{again}");
+}
+
+/// The bytes behind such a head are the tunnel's: were they also a body, whoever sends them
+/// could write the next request on the connection to the program.
+#[test]
+fn an_upgrade_that_announces_a_body_is_refused() {
+    let (server, _) = server();
+    let upgrade = |header: &str| {
+        let mut stream = connect(server.address()).expect("a connection");
+        let head = format!(
+            "GET /head HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             {header}\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        read_response(&mut stream, false).expect("an answer").status
+    };
+    for header in ["Content-Length: 40\r\n", "Transfer-Encoding: chunked\r\n"] {
+        assert_eq!(upgrade(header), 400, "{header:?}");
+    }
+    for header in ["", "Content-Length: 0\r\n"] {
+        assert_eq!(upgrade(header), 203, "{header:?}");
+    }
 }
 
 #[test]

@@ -114,10 +114,41 @@ fn a_schedule_is_taken_over_at_the_start_and_out_of_restored_data() {
     assert_eq!(held(&server), "3 4 * * *");
     restore(&server, &token, "is proven");
     assert_eq!(held(&server), "1 2 * * *");
-    // Alone again, the data have no schedule.
+    // Alone again, we have it all from the data, without which it is in no backup.
+    let server = server.killed();
+    fs::remove_dir_all(server.data_dir().join(".pocketvault")).expect("removed");
     let alone = server.again_with::<&str>(&[]);
-    let shown = alone.send(&Request::new("GET /api/settings").auth(&token));
-    let shown = shown.json();
-    assert_eq!(shown["backups"]["cron"], "");
-    assert_eq!(shown["trustedProxy"]["headers"], json!(["x-forwarded-for"]));
+    let shown = alone.send(&Request::new("GET /api/settings").auth(&token)).json();
+    assert_eq!(shown["backups"]["cron"], "1 2 * * *");
+    assert_eq!(shown["trustedProxy"]["headers"], json!([]));
+}
+
+/// An archive holds the data and nothing of the state folder.
+#[test]
+fn the_data_alone_bring_back_whom_to_trust_and_when_to_back_up() {
+    let alone = Server::start_ours();
+    let token = alone.login();
+    let theirs = json!({
+        "backups": { "cron": "1 2 * * *" },
+        "trustedProxy": { "headers": ["X-Real-IP"], "useLeftmostIP": true },
+    });
+    let patch = Request::new("PATCH /api/settings").auth(&token).json(&theirs);
+    assert_eq!(alone.send(&patch).status, 200);
+    let server = before_the_stand_in(alone, &[]).killed();
+    let state = server.data_dir().join(".pocketvault");
+    fs::remove_dir_all(&state).expect("removed");
+    let server = before_the_stand_in(server, &[]);
+    let bytes = fs::read(state.join("settings")).expect("held");
+    let held: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert_eq!(held["cron"], "1 2 * * *");
+    assert_eq!(held["trustedProxy"], theirs["trustedProxy"]);
+    let server = server.killed();
+    fs::remove_dir_all(&state).expect("removed");
+    let alone = server.again_with::<&str>(&[]);
+    let health = |name: &str| {
+        let request = Request::new("GET /api/health").auth(&token).header(name, "9.9.9.9");
+        alone.send(&request).json()["data"]["realIP"].clone()
+    };
+    assert_eq!(health("X-Forwarded-For"), "127.0.0.1", "nobody forges an address");
+    assert_eq!(health("X-Real-IP"), "9.9.9.9");
 }

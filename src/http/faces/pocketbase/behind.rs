@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::front::{Outgoing, Unanswered};
 use crate::http::body::{BODY_BYTES_MAX, Body};
 use crate::http::call::Call;
+use crate::http::door;
 use crate::http::fault::{Answer, ApiError, LOADING, SOMETHING};
 use crate::http::forward;
 use crate::http::guard::Superuser;
@@ -56,14 +57,21 @@ pub(super) async fn change_settings(
     if !violations.is_empty() {
         return Err(ApiError::invalid(SAVING, &violations));
     }
-    let patch = match &body {
+    let held = Held::of(&next);
+    let changed = held != Held::of(&current);
+    let mut patch = match &body {
         Body::Json(patch) => without_held(patch),
         // Everything as it is now and will be: nothing that the form left out is changed.
         _ => without_held(&next.to_json()),
     };
+    if changed && let Value::Object(sections) = &mut patch {
+        // The row carries it, so that it is in every backup.
+        let instead = program.keeper.instead(&held)?;
+        sections.insert("trustedProxy".to_owned(), json!(instead.trusted_proxy));
+    }
     let said = ask(call, program, Method::PATCH, "/api/settings", Some(&patch)).await?;
-    if said.0 == StatusCode::OK && Held::of(&next) != Held::of(&current) {
-        program.keeper.save(Held::of(&next)).map_err(|error| {
+    if said.0 == StatusCode::OK && changed {
+        program.keeper.save(held).map_err(|error| {
             tracing::error!(error = error.full(), "cannot keep the schedule");
             ApiError::bad_request(SAVING)
         })?;
@@ -154,6 +162,28 @@ async fn ask(
 
 fn unavailable(why: &Unanswered) -> ApiError {
     tracing::warn!(?why, "a route that is shared with the program cannot be answered");
-    let message = "The server is being restarted. Try again in a moment.";
-    ApiError::new(actix_web::http::StatusCode::SERVICE_UNAVAILABLE, message)
+    match why {
+        Unanswered::Down => door::later(),
+        Unanswered::Broken(_) => forward::broke_off(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::RETRY_AFTER;
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn who_may_have_been_heard_is_not_told_to_try_again() {
+        let request = TestRequest::get().to_http_request();
+        let answer = |why| unavailable(&why).respond(&request);
+        let broken = answer(Unanswered::Broken("reset".to_owned()));
+        assert_eq!(broken.status().as_u16(), 502);
+        assert!(!broken.headers().contains_key(RETRY_AFTER));
+        let down = answer(Unanswered::Down);
+        assert_eq!(down.status().as_u16(), 503);
+        assert!(down.headers().contains_key(RETRY_AFTER));
+    }
 }
