@@ -1,4 +1,5 @@
-//! `pocketvault verify`, `drill`, `prune` and `status`: what the server does by itself, by hand. They work
+//! `pocketvault verify`, `drill`, `prune` and `status`: what the server does by itself, by
+//! hand. They work
 //! on the storage itself, beside a running server or without one.
 
 use std::io::Write;

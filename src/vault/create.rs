@@ -53,8 +53,8 @@ impl Vault {
     /// from `app_name`.
     ///
     /// # Errors
-    /// [`Kind::Busy`], [`Kind::Exists`] for a chosen name, [`Kind::NoSpace`], or the storage's own when it cannot
-    /// be asked.
+    /// [`Kind::Busy`], [`Kind::Exists`] for a chosen name, [`Kind::NoSpace`], or the storage's
+    /// own when it cannot be asked.
     pub async fn begin_create(
         self: &Arc<Self>,
         chosen: Option<Key>,
