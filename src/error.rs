@@ -132,13 +132,7 @@ impl Error {
 
     /// Message, causes and hint in one line, for logs and the command line.
     pub fn full(&self) -> String {
-        let mut text = self.message.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            text.push_str(": ");
-            text.push_str(&inner.to_string());
-            cause = inner.source();
-        }
+        let mut text = chain(self);
         if let Some(hint) = &self.hint {
             text.push_str(" (hint: ");
             text.push_str(hint);
@@ -146,6 +140,18 @@ impl Error {
         }
         text
     }
+}
+
+/// What an error says, and its causes after it; those of HTTP say nothing without them.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }
 
 impl fmt::Display for Error {

@@ -2,7 +2,6 @@
 //! hand. They work
 //! on the storage itself, beside a running server or without one.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,13 +9,13 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::backup::Key;
-use crate::cli::failed;
 use crate::cli::storage::bucket;
+use crate::cli::{failed, on_runtime, print};
 use crate::clock::Clock;
 use crate::config::storage::StorageOptions;
 use crate::config::{self, FolderOptions, FolderStorage};
 use crate::control::Control;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::state::StateDb;
 use crate::storage::{LocalStorage, S3Storage, Storage};
 use crate::vault::catalog::{Catalog, ProofKind};
@@ -79,7 +78,7 @@ pub(super) fn prove(options: &ProveOptions, kind: ProofKind) -> Result<()> {
             false => Err(Error::new(Kind::Corrupt, proof.said)),
         }
     })?;
-    print(&format!("good: {said}"))
+    print(format!("good: {said}"))
 }
 
 /// `pocketvault prune`.
@@ -95,20 +94,20 @@ pub(super) fn prune(options: &PruneOptions) -> Result<()> {
             let none = |_: &Key| false;
             let (removed, lines) =
                 prune::carry_out(storage, &bench.catalog, &policy, now, &none).await?;
-            lines.iter().try_for_each(|line| print(line))?;
-            return print(&format!("{removed} removed"));
+            lines.iter().try_for_each(print)?;
+            return print(format!("{removed} removed"));
         }
         let pruning = prune::plan(storage, &bench.catalog, &policy, now).await?;
         if let Some(why) = &pruning.held {
-            print(&format!("nothing would be removed: {why}"))?;
+            print(format!("nothing would be removed: {why}"))?;
         }
         let mut bytes = 0;
         for one in &pruning.expired {
             bytes += one.size_bytes;
-            print(&format!("{}  {}  {} bytes", one.key, one.made, one.size_bytes))?;
+            print(format!("{}  {}  {} bytes", one.key, one.made, one.size_bytes))?;
         }
         let (gone, kept) = (pruning.expired.len(), pruning.kept.len());
-        print(&format!("{gone} would go ({bytes} bytes), {kept} stay"))
+        print(format!("{gone} would go ({bytes} bytes), {kept} stay"))
     })
 }
 
@@ -122,12 +121,12 @@ pub(super) fn tell_status(options: &StatusOptions) -> ExitCode {
         let free = status::free_beside(storage, &known);
         let report = status::judge(place, &known, None, free, found.care.status, bench.clock.now());
         if options.json {
-            print(&report.to_json().to_string())?;
+            print(report.to_json())?;
         } else {
             print(report.health.as_str())?;
-            report.reasons.iter().try_for_each(|reason| print(reason))?;
+            report.reasons.iter().try_for_each(print)?;
             let (count, bytes) = (report.count, report.bytes);
-            print(&format!("{count} backups of {bytes} bytes in {}", report.place))?;
+            print(format!("{count} backups of {bytes} bytes in {}", report.place))?;
         }
         Ok(report.health)
     });
@@ -158,19 +157,4 @@ async fn bench(found: &FolderStorage) -> Result<Bench> {
 fn file_of(what: &str) -> Option<PathBuf> {
     let path = Path::new(what);
     (what.contains('/') || path.is_file()).then(|| path.to_owned())
-}
-
-fn print(line: &str) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("cannot print")
-}
-
-fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    // One provider for every TLS client of the process; a second installation is refused.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(work)
 }

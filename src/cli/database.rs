@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backup::Key;
+use crate::cli::on_runtime;
 use crate::clock::{Clock, pocketbase_time};
 use crate::config::FolderOptions;
 use crate::config::databases::{DatabaseFile, databases};
@@ -88,14 +89,7 @@ pub(super) struct Restored {
 
 /// Runs the command.
 pub(super) fn run(command: &DatabaseCommand) -> Result<()> {
-    // One provider for every TLS client of the process; a second installation is refused.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let said = runtime.block_on(perform(command))?;
+    let said = on_runtime(perform(command))?;
     write!(std::io::stdout(), "{said}").context("cannot print")
 }
 

@@ -8,12 +8,13 @@ mod serve;
 mod storage;
 mod superuser;
 
-use std::fmt::Write;
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::{Error, Kind};
+use crate::error::{Context, Error, Kind, Result};
 use crate::vault::catalog::ProofKind;
 
 /// Takes, keeps, proves and restores backups, behind PocketBase's own backups API.
@@ -74,6 +75,29 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+/// Prints a line for the caller, whose end of a pipe may be closed.
+///
+/// # Errors
+/// It is closed.
+fn print(line: impl Display) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").context("cannot print")
+}
+
+/// Runs the work of a command that speaks to databases or stores.
+///
+/// # Errors
+/// The work's own; the runtime cannot be started.
+fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    // One provider for every TLS client of the process; a second installation is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(work)
 }
 
 #[expect(clippy::print_stderr, reason = "the command's own answer to its caller")]

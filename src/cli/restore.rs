@@ -9,6 +9,7 @@ use clap::builder::FalseyValueParser;
 
 use crate::auth::superusers::Superusers;
 use crate::cli::archive::Found;
+use crate::cli::{on_runtime, print};
 use crate::clock::Clock;
 use crate::config::{Config, FolderOptions, ServeOptions};
 use crate::control::Control;
@@ -93,13 +94,7 @@ pub(super) fn clone(options: CloneOptions) -> Result<()> {
 
 /// Runs `restore`.
 pub(super) fn run(options: RestoreOptions) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    // One provider for every TLS client of the process; a second installation is refused.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    runtime.block_on(perform(options))
+    on_runtime(perform(options))
 }
 
 async fn perform(options: RestoreOptions) -> Result<()> {
@@ -290,22 +285,18 @@ fn done(options: &RestoreOptions, what: &str, target: &DataDir) -> Result<()> {
     let folder = target.root().display();
     if options.json {
         return print(
-            &serde_json::json!({ "done": what, "folder": folder.to_string(), "undo": undo }),
+            serde_json::json!({ "done": what, "folder": folder.to_string(), "undo": undo }),
         );
     }
     let hint = if undo { "; `pocketvault restore --undo` takes it back" } else { "" };
-    writeln!(std::io::stdout(), "{what} in {folder}{hint}").context("cannot print")
+    print(format_args!("{what} in {folder}{hint}"))
 }
 
 fn say(plan: &Plan, json: bool) -> Result<()> {
     match json {
-        true => print(&serde_json::to_value(plan).context("cannot word the plan")?),
+        true => print(serde_json::to_value(plan).context("cannot word the plan")?),
         false => write!(std::io::stdout(), "{plan}").context("cannot print"),
     }
-}
-
-fn print(value: &serde_json::Value) -> Result<()> {
-    writeln!(std::io::stdout(), "{value}").context("cannot print")
 }
 
 /// A folder that holds nothing, but for what an earlier attempt of ours left.

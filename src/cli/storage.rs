@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::backup::Key;
+use crate::cli::{on_runtime, print};
 use crate::clock::Clock;
 use crate::config::storage::StorageOptions;
 use crate::config::{self, FolderOptions, FolderStorage};
@@ -40,15 +41,8 @@ pub(super) struct Where {
 
 /// Runs the command. It fails when something is missing that backups need.
 pub(super) fn run(command: StorageCommand) -> Result<()> {
-    // One provider for every TLS client of the process; a second installation is refused.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
     let StorageCommand::Test(place) = command;
-    runtime.block_on(test(&place))
+    on_runtime(test(&place))
 }
 
 async fn test(place: &Where) -> Result<()> {
@@ -57,12 +51,11 @@ async fn test(place: &Where) -> Result<()> {
         Some(options) => test_bucket(&options).await?,
         None => test_folder(&found).await?,
     };
-    let mut out = std::io::stdout();
     for finding in &findings {
-        writeln!(out, "{}", line(finding)).context("cannot print")?;
+        print(line(finding))?;
     }
     match findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count() {
-        0 => writeln!(out, "Backups can be kept there.").context("cannot print"),
+        0 => print("Backups can be kept there."),
         failed => Err(Error::new(Kind::Unavailable, format!("{failed} of the tests failed"))),
     }
 }
@@ -101,7 +94,7 @@ async fn test_bucket(options: &S3Options) -> Result<Vec<Finding>> {
 /// The folder needs less of a test: a file system does what it does.
 async fn test_folder(found: &FolderStorage) -> Result<Vec<Finding>> {
     let folder = found.data.backups();
-    writeln!(std::io::stdout(), "Folder {}", folder.display()).context("cannot print")?;
+    print(format_args!("Folder {}", folder.display()))?;
     let storage = LocalStorage::new(folder);
     let key = Key::existing(&format!("pocketvault_test_{:08x}.zip", rand::random::<u32>()))?;
     let body = || stream::iter([Ok(Bytes::from_static(TEXT))]).boxed();

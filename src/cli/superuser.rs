@@ -1,11 +1,10 @@
 //! `pocketvault superuser …`
 
-use std::io::Write;
-
 use clap::{Args, Subcommand};
 
 use crate::auth::superusers::{Saved, Superusers};
 use crate::auth::{bootstrap, password};
+use crate::cli::print;
 use crate::clock::Clock;
 use crate::config::{self, FolderOptions};
 use crate::database::{Access, Database};
@@ -99,7 +98,7 @@ async fn perform(command: SuperuserCommand) -> Result<()> {
         },
     };
     database.close().await;
-    writeln!(std::io::stdout(), "{said}").context("cannot print")
+    print(said)
 }
 
 fn password_of(named: &Named) -> (String, bool) {

@@ -19,6 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::error::chain;
+
 /// How long an unused connection is kept: less than Go's servers keep it, so that ours is the
 /// side that closes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -91,7 +93,7 @@ impl Upstream {
         let answer = answer.map_err(|error| Failure::Broken(error.to_string()))?;
         answer.map_err(|error| match error.is_connect() {
             true => Failure::Unreachable,
-            false => Failure::Broken(worded(&error)),
+            false => Failure::Broken(chain(&error)),
         })
     }
 }
@@ -102,17 +104,6 @@ fn at(address: SocketAddr, path: Option<&PathAndQuery>) -> Uri {
     parts.authority = Authority::try_from(address.to_string()).ok();
     parts.path_and_query = Some(path.cloned().unwrap_or(PathAndQuery::from_static("/")));
     Uri::from_parts(parts).unwrap_or_default()
-}
-
-fn worded(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// Ends its task when nobody waits for it any more.

@@ -4,6 +4,7 @@
 //! beside the target, write, fsync, rename (or link, to create only), fsync of the folder.
 
 mod direct;
+mod mounts;
 mod owner;
 
 use std::fs::{self, File, OpenOptions};
@@ -17,6 +18,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::failpoint;
 
 pub use direct::DirectWriter;
+pub use mounts::{MOUNTS, mounts_below};
 pub use owner::{give_to_owner_of, give_tree_to_owner_of};
 
 /// Whether a commit may replace what has the name already.

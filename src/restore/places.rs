@@ -4,19 +4,15 @@
 //! is a mount point, or holds one, stays where it is and its children are swapped one by one,
 //! from and to a bay inside itself. What cannot work is refused here, before anything moves.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use crate::data_dir::{DataDir, STATE, is_restored};
 use crate::error::{Context, Error, Kind, Result};
+use crate::fsx;
 use crate::restore::journal::{Name, bay};
 use crate::restore::{Scope, disk};
-
-/// Where Linux tells what is mounted for us.
-const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// The places of a folder, `pb_data` itself first, parents before children.
 ///
@@ -28,9 +24,9 @@ pub(super) fn survey(data: &DataDir) -> Result<Vec<Name>> {
         .with_context(|| format!("cannot find {}", data.root().display()))?;
     // Without the list (not on Linux, or no /proc) mounts are still found by `check`, and
     // refused instead of worked around.
-    let listed = disk::read(Path::new(MOUNTS))?.unwrap_or_default();
+    let listed = disk::read(Path::new(fsx::MOUNTS))?.unwrap_or_default();
     let mut places = vec![Name::root()];
-    for mount in below(&root, &listed) {
+    for mount in fsx::mounts_below(&root, &listed) {
         let first = mount.iter().next().unwrap_or_default();
         if first == STATE {
             return Err(refused(&mount, "is a mount of its own").hint(
@@ -138,55 +134,9 @@ fn refused(path: &Path, why: &str) -> Error {
     Error::new(Kind::Unavailable, format!("A restore cannot work here: {} {why}.", path.display()))
 }
 
-/// The mount points strictly below `root`, relative to it.
-fn below(root: &Path, mountinfo: &[u8]) -> Vec<PathBuf> {
-    mountinfo
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
-        .filter_map(|path| path.strip_prefix(root).map(Path::to_owned).ok())
-        .filter(|path| !path.as_os_str().as_bytes().is_empty())
-        .collect()
-}
-
-/// The kernel writes blanks, tabs, line feeds and backslashes as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|digits| {
-            let text = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(text, 8).ok()
-        });
-        match octal {
-            Some(value) => {
-                out.push(value);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mounts_below_a_folder_are_read_from_the_kernel_s_list() {
-        let list = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n\
-            30 22 0:5 / /pb\\040data rw - tmpfs x rw\n\
-            31 30 0:6 / /pb\\040data/storage rw shared:3 - tmpfs x rw\n\
-            32 30 0:6 / /pb\\040data/storage/a\\134b rw - tmpfs x rw\n\
-            33 22 0:7 / /pb\\040data2/storage rw - tmpfs x rw\n";
-        let found = below(Path::new("/pb data"), list);
-        assert_eq!(found, [Path::new("storage"), Path::new("storage/a\\b")]);
-        assert!(below(Path::new("/elsewhere"), list).is_empty());
-    }
 
     #[test]
     fn a_folder_without_mounts_is_one_place() {

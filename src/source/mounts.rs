@@ -1,26 +1,21 @@
 //! Where restores keep data inside `pb_data` beside its root: a mount cannot be renamed, so in
 //! each folder that is a mount point, or holds one, they swap through a state folder inside it.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-/// Where Linux tells what is mounted for us.
-const MOUNTS: &str = "/proc/self/mountinfo";
+use crate::fsx;
 
 /// The folders strictly below `root` (absolute, without links) that are mount points or hold
 /// some, relative to it. Empty where the system has no such list.
 pub(super) fn places(root: &Path) -> Vec<Vec<u8>> {
-    std::fs::read(MOUNTS).map(|list| listed(root, &list)).unwrap_or_default()
+    std::fs::read(fsx::MOUNTS).map(|list| listed(root, &list)).unwrap_or_default()
 }
 
 /// [`places`] for the contents of the kernel's list.
 pub(super) fn listed(root: &Path, list: &[u8]) -> Vec<Vec<u8>> {
-    let mut places: Vec<Vec<u8>> = list
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(|field| PathBuf::from(OsString::from_vec(unescape(field))))
-        .filter_map(|mount| mount.strip_prefix(root).map(Path::to_owned).ok())
+    let mut places: Vec<Vec<u8>> = fsx::mounts_below(root, list)
+        .into_iter()
         .flat_map(|mount| {
             let with_parents = mount.ancestors().map(|path| path.as_os_str().as_bytes().to_vec());
             with_parents.filter(|path| !path.is_empty()).collect::<Vec<_>>()
@@ -29,27 +24,6 @@ pub(super) fn listed(root: &Path, list: &[u8]) -> Vec<Vec<u8>> {
     places.sort();
     places.dedup();
     places
-}
-
-/// The kernel writes blanks, tabs, line feeds and backslashes as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..3).filter(|_| byte == b'\\');
-        let text = digits.and_then(|digits| std::str::from_utf8(digits).ok());
-        match text.and_then(|text| u8::from_str_radix(text, 8).ok()) {
-            Some(value) => {
-                out.push(value);
-                rest = &tail[3..];
-            }
-            None => {
-                out.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]

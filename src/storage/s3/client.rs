@@ -21,7 +21,7 @@ use object_store::{ClientOptions, RetryConfig};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, chain};
 use crate::storage::s3::failure::Failure;
 use crate::storage::s3::options::{Credentials, S3Options};
 
@@ -329,18 +329,6 @@ async fn collect<E: std::error::Error>(
         }
     }
     Ok(whole.into())
-}
-
-/// An error with its causes; those of HTTP say nothing without them.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }
 
 /// Shared by the storage and its uploads.

@@ -28,10 +28,10 @@ use url::Url;
 
 use crate::backup::{Backup, DUMP_SUFFIX, Key};
 use crate::config::storage::{Encryption, S3Extras};
-use crate::error::{Error, Kind, Result, Violation};
+use crate::error::{Error, Kind, Result, Violation, chain};
 use crate::storage::{ByteStream, PutMode, Storage};
 
-use client::{Call, Client, Patience, Reply, SILENCE_MAX, SharedClient, chain};
+use client::{Call, Client, Patience, Reply, SILENCE_MAX, SharedClient};
 use failure::Failure;
 use ledger::{Ledger, Record};
 use parts::Plan;

@@ -2,7 +2,6 @@
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, LOCATION};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,7 +12,8 @@ use crate::error::{Error, Kind};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::Body;
 use crate::http::call::Call;
-use crate::http::fault::{Answer, ApiError, LOADING, NOT_FOUND};
+use crate::http::faces::vault::{accepted, key_of};
+use crate::http::fault::{Answer, ApiError, LOADING};
 use crate::http::guard::Superuser;
 use crate::http::respond;
 use crate::vault::Method;
@@ -167,14 +167,6 @@ pub(super) async fn status(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
     respond::ok(call, &shown)
 }
 
-fn accepted(job: u64) -> HttpResponse {
-    let mut response = respond::empty(StatusCode::ACCEPTED);
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/vault/jobs/{job}")) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
-}
-
 /// What a client may know of why something cannot begin.
 fn told(error: Error) -> ApiError {
     match error.kind() {
@@ -186,9 +178,4 @@ fn told(error: Error) -> ApiError {
         }
         _ => ApiError::from(error),
     }
-}
-
-fn key_of(segment: &[u8]) -> Answer<Key> {
-    let name = std::str::from_utf8(segment).ok();
-    name.and_then(|name| Key::existing(name).ok()).ok_or_else(|| ApiError::not_found(NOT_FOUND))
 }

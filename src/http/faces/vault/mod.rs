@@ -10,10 +10,14 @@ mod program;
 mod restore;
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderValue, LOCATION};
 
+use crate::backup::Key;
 use crate::http::call::Call;
-use crate::http::fault::Answer;
+use crate::http::fault::{Answer, ApiError, NOT_FOUND};
 use crate::http::guard::Superuser;
+use crate::http::respond;
 use crate::http::routes::vault::VaultRoute;
 use crate::vault::catalog::ProofKind;
 
@@ -46,4 +50,19 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::BackupPlan(key) => restore::plan(call, &superuser, &key).await,
         VaultRoute::BackupRestore(key) => restore::restore(call, &superuser, &key).await,
     }
+}
+
+/// The answer to work that goes on by itself: where its job is watched.
+fn accepted(job: u64) -> HttpResponse {
+    let mut response = respond::empty(StatusCode::ACCEPTED);
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/vault/jobs/{job}")) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// The backup that a path names.
+fn key_of(segment: &[u8]) -> Answer<Key> {
+    let name = std::str::from_utf8(segment).ok();
+    name.and_then(|name| Key::existing(name).ok()).ok_or_else(|| ApiError::not_found(NOT_FOUND))
 }

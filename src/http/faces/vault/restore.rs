@@ -1,15 +1,13 @@
 //! Plans, restores of a part, and undoing.
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
-use actix_web::http::header::{HeaderValue, LOCATION};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use crate::backup::Key;
 use crate::clock::pocketbase_time;
 use crate::error::{Context, Error, Kind};
 use crate::http::call::Call;
+use crate::http::faces::vault::{accepted, key_of};
 use crate::http::fault::{Answer, ApiError, NOT_FOUND};
 use crate::http::guard::Superuser;
 use crate::http::query;
@@ -121,14 +119,6 @@ pub(super) async fn undo(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
     Ok(accepted(vault.undo().await.map_err(not_begun)?))
 }
 
-fn accepted(job: u64) -> HttpResponse {
-    let mut response = respond::empty(StatusCode::ACCEPTED);
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/vault/jobs/{job}")) {
-        response.headers_mut().insert(LOCATION, location);
-    }
-    response
-}
-
 /// What a client may know: our own words, unless they name a place on the server's disk.
 fn not_begun(error: Error) -> ApiError {
     match error.kind() {
@@ -139,11 +129,6 @@ fn not_begun(error: Error) -> ApiError {
         Kind::Busy | Kind::Corrupt | Kind::Unavailable => ApiError::bad_request(error.message()),
         _ => ApiError::from(error),
     }
-}
-
-fn key_of(segment: &[u8]) -> Answer<Key> {
-    let name = std::str::from_utf8(segment).ok();
-    name.and_then(|name| Key::existing(name).ok()).ok_or_else(|| ApiError::not_found(NOT_FOUND))
 }
 
 fn scope_of(call: &Call) -> Answer<Scope> {
