@@ -42,6 +42,21 @@ async fn pragma(pool: &SqlitePool, name: &str) -> String {
 }
 
 #[tokio::test]
+async fn connections_share_no_lock_for_their_page_caches() {
+    let dir = folder().await;
+    let pool =
+        SqlitePool::connect_with(connect_options(&dir.path().join(DATA_DB), Access::ReadOnly))
+            .await
+            .expect("opened");
+    let options: Vec<String> = sqlx::query_scalar("PRAGMA compile_options")
+        .fetch_all(&pool)
+        .await
+        .expect("SQLite tells how it was built");
+    // .cargo/config.toml takes it away.
+    assert!(!options.iter().any(|option| option == "ENABLE_MEMORY_MANAGEMENT"), "{options:?}");
+}
+
+#[tokio::test]
 async fn our_own_folder_is_opened_with_pocketbase_s_pragmas() {
     let dir = folder().await;
     let database = Database::open(dir.path(), Access::ReadWrite).expect("opened");
