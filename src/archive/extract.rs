@@ -79,6 +79,8 @@ const SYNCED_ALONE_MAX: u64 = 64;
 /// Files from this size on are written past the page cache. For smaller ones the cache is
 /// faster: it takes them at once and writes them in large pieces.
 const DIRECT_BYTES: u64 = 4 << 20;
+/// Early files up to this size go through the cache as well: they are read next.
+const READ_NEXT_BYTES_MAX: u64 = 1 << 30;
 /// The kernel takes no longer path at once, its closing NUL included.
 const PATH_BYTES_MAX: usize = 4096;
 /// Files and folders keep these bits; setuid, setgid and sticky are dropped.
@@ -140,7 +142,8 @@ impl Reader {
             let entry = &self.entries()[index];
             let failed = || format!("cannot write {}", shown(path));
             let mut file = create(root.as_fd(), path, entry.mode())?;
-            if entry.size_bytes() >= DIRECT_BYTES {
+            let read_next = is_early(index) && entry.size_bytes() <= READ_NEXT_BYTES_MAX;
+            if entry.size_bytes() >= DIRECT_BYTES && !read_next {
                 let mut direct = fsx::DirectWriter::new(&mut file);
                 self.pour(index, gear, buffer, control, &mut |bytes| {
                     direct.write_all(bytes).with_context(failed)
