@@ -33,6 +33,7 @@ use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
 use crate::vault::alarms::Alarms;
+use crate::vault::blnk::Blnk;
 use crate::vault::catalog::Catalog;
 use crate::vault::databases::{Vaults, VaultsParts};
 use crate::vault::mailer::Mailer;
@@ -116,7 +117,7 @@ impl App {
         let current = settings.current().await?;
         let superusers = Superusers::new(database.clone(), clock.clone());
         let (state, jobs, catalog) = open_history(&data, &clock).await?;
-        let databases = databases_of(config, &clock, &runtime, &jobs)?;
+        let (databases, blnk) = databases_of(config, &clock, &runtime, &jobs)?;
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &config.storage, &data),
@@ -152,6 +153,7 @@ impl App {
             state,
             vault,
             databases,
+            blnk,
             directory,
             settings,
             storage: config.storage.clone(),
@@ -239,8 +241,13 @@ impl App {
     }
 }
 
-/// The databases of PostgreSQL, which begin to end what a crash left.
-fn databases_of(config: &Config, clock: &Clock, runtime: &Handle, jobs: &Jobs) -> Result<Vaults> {
+/// The databases of PostgreSQL, which begin to end what a crash left, and who serves Blnk's.
+fn databases_of(
+    config: &Config,
+    clock: &Clock,
+    runtime: &Handle,
+    jobs: &Jobs,
+) -> Result<(Vaults, Option<Arc<Blnk>>)> {
     let vaults = Vaults::new(VaultsParts {
         databases: &config.databases,
         bucket: &config.storage,
@@ -249,8 +256,11 @@ fn databases_of(config: &Config, clock: &Clock, runtime: &Handle, jobs: &Jobs) -
         runtime,
         jobs,
     })?;
+    let state = config.data.state();
+    let blnk = config.blnk.as_ref();
+    let blnk = blnk.map(|blnk| Blnk::new(blnk, &vaults, state, clock, runtime)).transpose()?;
     vaults.settle();
-    Ok(vaults)
+    Ok((vaults, blnk))
 }
 
 /// Who tells others, watching from now on.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::FolderOptions;
+use crate::config::blnk::{Blnk, BlnkTable};
 use crate::config::storage::{StorageConfig, StorageOptions};
 use crate::data_dir::DataDir;
 use crate::error::{Error, Kind, Result};
@@ -105,6 +106,20 @@ impl fmt::Debug for DatabaseConfig {
     }
 }
 
+/// The databases of the file with Blnk's, and what serves Blnk's routes.
+///
+/// # Errors
+/// As [`resolve`] and [`BlnkTable::resolve`].
+pub(super) fn all(
+    tables: Vec<DatabaseTable>,
+    blnk: Option<BlnkTable>,
+) -> Result<(Vec<DatabaseConfig>, Option<Blnk>)> {
+    let mut found = resolve(tables)?;
+    let variable = |name: &str| std::env::var(name).ok();
+    let blnk = blnk.map(|table| table.resolve(&mut found, variable)).transpose()?;
+    Ok((found, blnk))
+}
+
 /// Checks the tables.
 ///
 /// # Errors
@@ -182,7 +197,8 @@ pub fn databases(options: &FolderOptions, bucket: &StorageOptions) -> Result<Dat
     let file = super::FileOptions::read(options.config.as_deref())?;
     let data = super::data_dir(options, file.dir, file.state)?;
     let storage = super::resolve_storage(bucket, file.s3)?;
-    Ok(DatabaseFile { data, databases: resolve(file.database)?, storage })
+    let (databases, _) = all(file.database, file.blnk)?;
+    Ok(DatabaseFile { data, databases, storage })
 }
 
 fn is_plain(text: &str, bytes_max: usize) -> bool {

@@ -2,6 +2,7 @@
 //! paths. Flags win over `POCKETVAULT_*` variables, those over the file, that over defaults.
 
 mod archive;
+pub mod blnk;
 mod care;
 pub mod databases;
 pub mod notify;
@@ -21,6 +22,7 @@ use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
 use crate::config::archive::ArchiveTable;
+use crate::config::blnk::{Blnk, BlnkTable};
 use crate::config::databases::{DatabaseConfig, DatabaseTable};
 use crate::config::notify::NotifyConfig;
 use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
@@ -115,6 +117,7 @@ struct FileOptions {
     beside: Option<bool>,
     #[serde(default)]
     archive: ArchiveTable,
+    blnk: Option<BlnkTable>,
     #[serde(default)]
     database: Vec<DatabaseTable>,
     #[serde(default)]
@@ -158,7 +161,9 @@ pub struct Config {
     pub login_throttle: bool,
     /// How archives are written.
     pub archive: Archive,
-    /// PostgreSQL databases that are backed up as well.
+    /// Blnk's own routes, if they are served.
+    pub blnk: Option<Blnk>,
+    /// PostgreSQL databases that are backed up as well, Blnk's among them.
     pub databases: Vec<DatabaseConfig>,
     /// The program that owns the folder and that we run behind us.
     pub supervise: Option<Supervise>,
@@ -219,6 +224,7 @@ impl Config {
             return Err(Error::new(Kind::Invalid(Vec::new()), message)
                 .hint("leave the program's --http out: it gets a private port"));
         }
+        let (databases, blnk) = databases::all(file.database, file.blnk)?;
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         Ok(Self {
             data,
@@ -230,7 +236,8 @@ impl Config {
             beside,
             login_throttle: !options.no_login_throttle && file.login_throttle.unwrap_or(true),
             archive: Archive::resolve(&options.archive, &file.archive)?,
-            databases: databases::resolve(file.database)?,
+            databases,
+            blnk,
             request_wait: request_wait(&options.supervise, &file.supervise),
             supervise,
             restore: file.restore.resolve()?,

@@ -106,7 +106,8 @@ async fn attended(
     services: Arc<Services>,
 ) -> HttpResponse {
     let (method, headers) = (request.method().clone(), request.headers().clone());
-    let passed = services.program.as_ref().filter(|_| !Route::is_ours(&method, request.path()));
+    let passed =
+        services.program.as_ref().filter(|_| !faces::is_ours(&services, &method, request.path()));
     let origins = cors::decide(&services.origins, &method, &headers);
     let mut response = if let Some(program) = passed {
         let payload = payload.into_inner();
@@ -239,7 +240,10 @@ fn check_length(call: &Call, route: &Route) -> Result<(), ApiError> {
 
 fn secure(headers: &mut HeaderMap) {
     for (name, value) in SECURITY_HEADERS {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        // A face may be stricter.
+        if !headers.contains_key(name) {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
     }
 }
 

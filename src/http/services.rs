@@ -25,6 +25,7 @@ use crate::storage::{
 };
 use crate::vault::Vault;
 use crate::vault::alarms::Alarms;
+use crate::vault::blnk::Blnk;
 use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
 use crate::vault::schedule::Scheduler;
@@ -46,6 +47,8 @@ pub struct Services {
     pub vault: Arc<Vault>,
     /// Databases of PostgreSQL and their backups.
     pub databases: Vaults,
+    /// Blnk's routes, if they are served.
+    pub blnk: Option<Arc<Blnk>>,
     /// Records and tokens.
     pub directory: Directory,
     /// PocketBase's settings.

@@ -4,6 +4,7 @@
 //! on the main runtime, where it outlives the request, the connection and the server.
 
 pub mod alarms;
+pub mod blnk;
 mod bridge;
 pub mod catalog;
 mod create;

@@ -64,6 +64,8 @@ pub(crate) enum Effect {
     WrongEtag,
     /// Of the body, only so many bytes are kept.
     KeepOnlyBytes(usize),
+    /// Of the body, the last byte is kept wrong.
+    SpoilLastByte,
     /// Status 200 with an error in the body, and no work done.
     ErrorInside(&'static str),
     /// Nothing is answered for so long.

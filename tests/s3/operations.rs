@@ -85,6 +85,9 @@ fn exchange(connection: &mut Connection<'_>, head: &Head, world: &Mutex<World>) 
     if let Some(Effect::KeepOnlyBytes(bytes)) = effect {
         body.truncate(bytes);
     }
+    if let (Some(Effect::SpoilLastByte), Some(last)) = (&effect, body.last_mut()) {
+        *last ^= 1;
+    }
     let mut reply = match (checked, &effect) {
         (Err(refused), _) => refused,
         (_, Some(Effect::Status(status, code))) => Reply::error(*status, code),

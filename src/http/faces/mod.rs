@@ -1,19 +1,33 @@
 //! Faces: one folder per foreign API, and [`vault`] for our own. A face never imports another.
 
 use actix_web::HttpResponse;
+use actix_web::http::Method;
 
 use crate::http::call::Call;
 use crate::http::fault::Answer;
-use crate::http::routes::Route;
+use crate::http::routes::{self, Route};
+use crate::http::services::Services;
 
+pub mod blnk;
 pub mod pocketbase;
 pub mod vault;
+
+/// Whether we answer a request ourselves although a program behind us could.
+pub fn is_ours(services: &Services, method: &Method, path: &str) -> bool {
+    let of_blnk = services.blnk.is_some() && routes::blnk::find(path).is_some();
+    of_blnk || Route::is_ours(method, path)
+}
 
 /// Hands a request to the face of its route.
 ///
 /// # Errors
 /// What the client is told.
 pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
+    if let Some(blnk) = call.services.blnk.clone()
+        && let Some(place) = routes::blnk::find(call.request.uri().path())
+    {
+        return Ok(blnk::respond(call, &blnk, place).await);
+    }
     match route {
         Route::Page(file) => vault::page::get(call, file.as_deref()),
         Route::Vault(route) => vault::dispatch(call, route).await,

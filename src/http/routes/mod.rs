@@ -1,10 +1,11 @@
-//! Every route of the server on one screen; our own are in [`vault`].
+//! Every route of the server on one screen; our own are in [`vault`], Blnk's in [`blnk`].
 
 use actix_web::http::Method;
 use percent_encoding::percent_decode_str;
 
 use crate::http::routes::vault::VaultRoute;
 
+pub mod blnk;
 pub mod databases;
 pub mod vault;
 

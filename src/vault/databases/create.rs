@@ -11,7 +11,7 @@ use crate::backup::{Backup, Key};
 use crate::control::Step;
 use crate::error::{Error, Result};
 use crate::source::postgres::{Dumped, Lock, Programs, Sink, shown_version};
-use crate::storage::PutMode;
+use crate::storage::{PutMode, Storage};
 use crate::vault::bridge::{self, BlockSender};
 use crate::vault::create::{Name, free_key};
 use crate::vault::databases::{DatabaseVault, Held, Proof, note_cause};
@@ -22,6 +22,7 @@ use crate::vault::jobs::{JobHandle, JobKind, Method};
 #[derive(Debug)]
 pub struct CreatingDump {
     vault: Arc<DatabaseVault>,
+    storage: Arc<dyn Storage>,
     key: Key,
     job: JobHandle,
     lock: Lock,
@@ -40,16 +41,29 @@ impl DatabaseVault {
         chosen: Option<Key>,
         method: Method,
     ) -> Result<CreatingDump> {
+        self.begin_create_in(self.storage.clone(), chosen, method).await
+    }
+
+    /// As [`DatabaseVault::begin_create`], into another place than its own.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn begin_create_in(
+        self: &Arc<Self>,
+        storage: Arc<dyn Storage>,
+        chosen: Option<Key>,
+        method: Method,
+    ) -> Result<CreatingDump> {
         let name = match chosen {
             Some(key) => Name::Chosen(key),
             None => Name::Generated(Key::generate_dump(&self.key_prefix, self.clock.now())),
         };
         let (Name::Chosen(wanted) | Name::Generated(wanted)) = &name;
         let held = self.hold(Operation::Create, wanted).await?;
-        let key = free_key(self.storage.as_ref(), name).await?;
+        let key = free_key(storage.as_ref(), name).await?;
         held.ticket.rename(&key);
         let (lock, job) = self.begin(JobKind::Create, method, &key).await?;
-        Ok(CreatingDump { vault: self.clone(), key, job, lock, held })
+        Ok(CreatingDump { vault: self.clone(), storage, key, job, lock, held })
     }
 }
 
@@ -106,7 +120,7 @@ impl CreatingDump {
         ));
         if backup.size_bytes != proof.bytes {
             let (stored, made) = (backup.size_bytes, proof.bytes);
-            vault.storage.delete(&self.key).await?;
+            self.storage.delete(&self.key).await?;
             return Err(Error::internal(format!("{stored} bytes were stored of {made}")));
         }
         let (kept, folder, key) = (proof.clone(), vault.folder.clone(), self.key.clone());
@@ -133,7 +147,7 @@ impl CreatingDump {
             }
             (dumped, gone)
         };
-        let storing = self.vault.storage.put(&self.key, stream, PutMode::Create);
+        let storing = self.storage.put(&self.key, stream, PutMode::Create);
         let ((dumped, gone), stored) = tokio::join!(dumping, storing);
         match (dumped, stored) {
             (Ok(dumped), Ok(backup)) => Ok((backup, dumped)),

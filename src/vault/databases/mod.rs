@@ -169,6 +169,11 @@ impl DatabaseVault {
         &self.name
     }
 
+    /// How names of new backups begin.
+    pub fn key_prefix(&self) -> &str {
+        &self.key_prefix
+    }
+
     /// What it is.
     pub fn kind(&self) -> DatabaseKind {
         self.kind

@@ -115,7 +115,18 @@ impl Cluster {
 
     /// One of PostgreSQL's programs, told where the server is.
     pub(crate) fn tool(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+        self.told(Command::new(self.bin.join(name)))
+    }
+
+    /// A shell that finds PostgreSQL's programs, and they the server.
+    pub(crate) fn shell(&self, lines: &str) -> Command {
+        let others = std::env::var("PATH").unwrap_or_default();
+        let mut command = self.told(Command::new("sh"));
+        command.env("PATH", format!("{}:{others}", self.bin.display())).args(["-euc", lines]);
+        command
+    }
+
+    fn told(&self, mut command: Command) -> Command {
         command
             .env("PGHOST", self.home.path())
             .env("PGPORT", self.port.to_string())

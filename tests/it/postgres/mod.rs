@@ -1,6 +1,7 @@
 //! PostgreSQL databases: real servers, real `pg_dump` and `pg_restore`, through the API and the
 //! command line.
 
+mod blnk;
 mod cluster;
 mod failures;
 mod kills;
@@ -28,8 +29,12 @@ struct Place {
 impl Place {
     /// The database at `url`, with more lines in its table.
     fn new(url: &str, more: &str) -> Self {
+        Self::bare(&format!("[[database]]\nname = 'ledger'\nurl = \"{url}\"\n{more}\n"))
+    }
+
+    /// With this configuration.
+    fn bare(text: &str) -> Self {
         let home = tempfile::tempdir().expect("a folder");
-        let text = format!("[[database]]\nname = 'ledger'\nurl = \"{url}\"\n{more}\n");
         fs::write(home.path().join("pocketvault.toml"), text).expect("written");
         Self { home }
     }
