@@ -43,6 +43,7 @@ LINES = [
     ),
     ("create", "durable_s", "create: time until it is on the disk, s", {}),
     ("create", "cpu_s", "create: CPU, s", {"medium": Goal("ratio", 1 / 5)}),
+    ("create", "afterwards_cpu_s", "create: CPU after the answer (ours reads it back), s", {}),
     ("create", "archive_mb", "create: archive, MB", _ratio(1.05)),
     ("create", "memory_mib", "create: memory above idle, MiB", MEMORY),
     ("create", "disk_archives", "create: peak of extra disk, archives", _ours(1.02)),
