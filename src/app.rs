@@ -38,6 +38,7 @@ use crate::vault::catalog::Catalog;
 use crate::vault::databases::{Vaults, VaultsParts};
 use crate::vault::mailer::Mailer;
 use crate::vault::prune;
+use crate::vault::rota::Rota;
 use crate::vault::schedule::{Duty, Scheduler};
 use crate::vault::{Jobs, Parts, Vault};
 
@@ -141,10 +142,11 @@ impl App {
             settings.clone(),
             mailer.clone(),
             limits.clone(),
-            clock.clone(),
         )
         .with_alarms(alarms.clone())
         .with_duty(duty(program.is_some(), database.access()));
+        let schedules = config.schedules.clone();
+        let rota = Rota::load(schedules, scheduler.clone(), databases.clone(), state.clone()).await;
         // Last: its password is shown once, and only if everything else went well.
         let first = first_superuser(&database, &superusers).await?;
         let services = Arc::new(Services {
@@ -161,6 +163,7 @@ impl App {
             mailer,
             alarms,
             scheduler,
+            rota,
             limits,
             throttle: config.login_throttle.then(|| Throttle::new(clock)),
             create_wait: config.create_wait,

@@ -4,6 +4,9 @@
 //! (no names), a step needs `*` or a range, weekdays are 0 to 6, and all five fields must match
 //! (day of month *and* weekday). Errors carry PocketBase's words, because clients see them.
 
+pub mod named;
+pub mod zoned;
+
 use std::fmt;
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, TimeDelta, Timelike, Utc};
@@ -77,6 +80,11 @@ impl Schedule {
     /// The expression with its macro expanded, as lists of jobs show it.
     pub fn expression(&self) -> &str {
         &self.expression
+    }
+
+    /// Whether it runs in every hour of its days.
+    pub fn is_of_every_hour(&self) -> bool {
+        self.hours == (1 << 24) - 1
     }
 
     /// Whether the schedule is due in the minute of `time`.

@@ -110,6 +110,7 @@ impl Serving {
     ) -> Result<Ended> {
         self.door.open(app.services.clone());
         let scheduler = tokio::spawn(app.services.scheduler.clone().run());
+        let rota = tokio::spawn(app.services.rota.clone().run());
         let watcher = app.services.alarms.clone().run(app.services.scheduler.clone());
         let watcher = tokio::spawn(watcher);
         let sweeper = tokio::spawn(app.services.vault.clone().sweep_uploads());
@@ -125,6 +126,8 @@ impl Serving {
         };
         tracing::info!(?ended, "stopping");
         scheduler.abort();
+        rota.abort();
+        app.services.rota.stop();
         watcher.abort();
         sweeper.abort();
         self.door.leave();

@@ -4,6 +4,7 @@ mod archive;
 mod care;
 mod database;
 mod restore;
+mod schedule;
 mod serve;
 mod storage;
 mod superuser;
@@ -41,6 +42,8 @@ enum Command {
     Status(care::StatusOptions),
     /// Remove the backups that no rule of [retention] keeps
     Prune(care::PruneOptions),
+    /// Tell when the schedules of the configuration run next, or an expression
+    Schedule(schedule::ScheduleOptions),
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
@@ -67,6 +70,7 @@ pub fn run() -> ExitCode {
         Command::Drill(options) => care::prove(&options, ProofKind::Drill),
         Command::Status(options) => return care::tell_status(&options),
         Command::Prune(options) => care::prune(&options),
+        Command::Schedule(options) => schedule::run(&options),
         Command::Superuser(command) => superuser::run(command),
         Command::Db(command) => database::run(&command),
         Command::Storage(command) => storage::run(command),

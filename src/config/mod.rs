@@ -8,6 +8,7 @@ pub mod databases;
 pub mod notify;
 pub mod provider;
 mod restore;
+pub mod schedule;
 pub mod storage;
 pub mod supervise;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::config::archive::ArchiveTable;
 use crate::config::blnk::{Blnk, BlnkTable};
 use crate::config::databases::{DatabaseConfig, DatabaseTable};
 use crate::config::notify::NotifyConfig;
+use crate::config::schedule::{ScheduleTable, Schedules};
 use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
 use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
 use crate::data_dir::{DataDir, STATE};
@@ -121,6 +123,8 @@ struct FileOptions {
     #[serde(default)]
     database: Vec<DatabaseTable>,
     #[serde(default)]
+    schedule: Vec<ScheduleTable>,
+    #[serde(default)]
     supervise: SuperviseFile,
     #[serde(default)]
     proof: care::ProofTable,
@@ -176,6 +180,8 @@ pub struct Config {
     pub care: Care,
     /// Who is told of what.
     pub notify: NotifyConfig,
+    /// What runs by the clock.
+    pub schedules: Schedules,
 }
 
 impl Config {
@@ -225,6 +231,8 @@ impl Config {
                 .hint("leave the program's --http out: it gets a private port"));
         }
         let (databases, blnk) = databases::all(file.database, file.blnk)?;
+        let names = databases.iter().map(|one| one.name.clone()).collect();
+        let named = options.folder.config.as_deref();
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         Ok(Self {
             data,
@@ -238,6 +246,7 @@ impl Config {
             archive: Archive::resolve(&options.archive, &file.archive)?,
             databases,
             blnk,
+            schedules: Schedules::resolve(file.schedule, named, names)?,
             request_wait: request_wait(&options.supervise, &file.supervise),
             supervise,
             restore: file.restore.resolve()?,

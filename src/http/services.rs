@@ -28,6 +28,7 @@ use crate::vault::alarms::Alarms;
 use crate::vault::blnk::Blnk;
 use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
+use crate::vault::rota::Rota;
 use crate::vault::schedule::Scheduler;
 
 /// How old the settings may be by which a request is passed on. Each of many requests would
@@ -63,6 +64,8 @@ pub struct Services {
     pub alarms: Alarms,
     /// What runs by the clock.
     pub scheduler: Scheduler,
+    /// Every schedule.
+    pub rota: Rota,
     /// The rate limits that the settings may ask for.
     pub limits: Arc<Limiter>,
     /// Slows down guessing; `None` when it is switched off.

@@ -18,6 +18,7 @@ pub mod proof;
 pub mod prune;
 mod restore;
 pub mod retention;
+pub mod rota;
 mod rounds;
 pub mod schedule;
 mod space;
@@ -25,6 +26,7 @@ pub mod status;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod upload;
 
 use std::sync::{Arc, PoisonError, RwLock};

@@ -15,11 +15,11 @@ use crate::vault::jobs::Method;
 const EVERY: TimeDelta = TimeDelta::days(1);
 
 impl Vault {
-    /// Makes the round of the day, if it was not made yet.
+    /// Makes the round of the day, if it was not made yet: the parts of it that no schedule does.
     ///
     /// # Errors
     /// The storage or the catalog cannot be read.
-    pub async fn make_round(self: &Arc<Self>) -> Result<()> {
+    pub async fn make_round(self: &Arc<Self>, prune: bool, verify: bool) -> Result<()> {
         let now = self.clock().now();
         let name = format!("round {}", self.storage().place());
         // A clock that went back must not keep the rounds away.
@@ -32,12 +32,12 @@ impl Vault {
             return Ok(());
         }
         self.catalog().keep_time(&name, now).await?;
-        if !self.care().retention.is_empty() {
+        if prune && !self.care().retention.is_empty() {
             let (_, task) = self.prune(Method::Scheduled).await?;
             // How it ended is in its record.
             drop(task);
         }
-        let Some(within) = self.care().proof.all_within else { return Ok(()) };
+        let Some(within) = self.care().proof.all_within.filter(|_| verify) else { return Ok(()) };
         let storage = self.storage();
         let known = self.catalog().about(&storage.place(), &storage.list().await?).await?;
         for one in to_prove(&known, within, now) {

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, TimeDelta, Timelike, Utc};
-use tokio::task::spawn_blocking;
-
 use crate::auth::directory::Directory;
-use crate::clock::{Clock, pocketbase_time};
+use crate::clock::Clock;
 use crate::cron::Schedule;
 use crate::database::Database;
 use crate::error::{Context, Error, Kind, Result};
@@ -20,6 +17,7 @@ use crate::vault::Vault;
 use crate::vault::alarms::Alarms;
 use crate::vault::jobs::Method;
 use crate::vault::mailer::Mailer;
+use chrono::{DateTime, TimeDelta, Timelike, Utc};
 
 /// Minutes that a late wake-up makes up for at most: a machine that slept longer starts anew.
 const CATCH_UP_MINUTES_MAX: i64 = 5;
@@ -83,19 +81,27 @@ pub enum Duty {
     Nothing,
 }
 
+/// What schedules of the configuration do, so that the daily round leaves it to them.
+#[derive(Debug, Default)]
+pub(super) struct Scheduled {
+    pub(super) prune: AtomicBool,
+    pub(super) verify: AtomicBool,
+}
+
 /// Runs tasks by the clock, those that are our duty.
 #[derive(Debug, Clone)]
 pub struct Scheduler {
-    vault: Arc<Vault>,
-    database: Database,
+    pub(super) vault: Arc<Vault>,
+    pub(super) database: Database,
     directory: Directory,
-    settings: Arc<Store>,
-    mailer: Mailer,
+    pub(super) settings: Arc<Store>,
+    pub(super) mailer: Mailer,
     limits: Arc<Limiter>,
-    clock: Clock,
-    duty: Duty,
+    pub(super) clock: Clock,
+    pub(super) duty: Duty,
     pending: Arc<AtomicBool>,
-    alarms: Option<Alarms>,
+    pub(super) alarms: Option<Alarms>,
+    pub(super) scheduled: Arc<Scheduled>,
 }
 
 impl Scheduler {
@@ -107,11 +113,23 @@ impl Scheduler {
         settings: Arc<Store>,
         mailer: Mailer,
         limits: Arc<Limiter>,
-        clock: Clock,
     ) -> Self {
-        let (duty, pending) = (Duty::All, Arc::default());
-        let alarms = None;
-        Self { vault, database, directory, settings, mailer, limits, clock, duty, pending, alarms }
+        let clock = vault.clock().clone();
+        let (duty, pending, alarms) = (Duty::All, Arc::default(), None);
+        let scheduled = Arc::default();
+        Self {
+            vault,
+            database,
+            directory,
+            settings,
+            mailer,
+            limits,
+            clock,
+            duty,
+            pending,
+            alarms,
+            scheduled,
+        }
     }
 
     /// The same, telling others of backups that failed.
@@ -187,7 +205,9 @@ impl Scheduler {
         if self.duty == Duty::Nothing {
             return;
         }
-        if let Err(error) = self.vault.make_round().await {
+        let is_free = |by_schedule: &AtomicBool| !by_schedule.load(Ordering::Relaxed);
+        let (prune, verify) = (is_free(&self.scheduled.prune), is_free(&self.scheduled.verify));
+        if let Err(error) = self.vault.make_round(prune, verify).await {
             tracing::error!(error = error.full(), "old backups were not looked after");
         }
     }
@@ -197,6 +217,8 @@ impl Scheduler {
         let earliest = now - TimeDelta::minutes(CATCH_UP_MINUTES_MAX);
         let first = (last + TimeDelta::minutes(1)).max(earliest);
         let mut crons = self.crons().await?;
+        // That one is kept by the rota, with all other schedules.
+        crons.retain(|cron| cron.task != Task::AutoBackup);
         if self.duty == Duty::Backups {
             // Nobody asked for it, so nobody is shown it.
             crons.push(Cron { task: Task::Optimize, expression: "0 0 * * *".to_owned() });
@@ -208,16 +230,29 @@ impl Scheduler {
     pub fn spawn(self, task: Task) {
         let runtime = self.vault.runtime().clone();
         runtime.spawn(async move {
-            if let Err(error) = self.perform(task).await {
+            let result = match task {
+                Task::AutoBackup => self.automatic().await,
+                task => self.perform(task).await,
+            };
+            if let Err(error) = result {
                 tracing::error!(task = task.id(), error = error.full(), "a scheduled task failed");
-                if task == Task::AutoBackup {
-                    self.mailer.report_failed_backup(&error).await;
-                    if let Some(alarms) = &self.alarms {
-                        alarms.scheduled_backup_failed(&error).await;
-                    }
-                }
             }
         });
+    }
+
+    /// Makes PocketBase's automatic backup, and tells of one that was not made.
+    ///
+    /// # Errors
+    /// It was not made.
+    pub(super) async fn automatic(&self) -> Result<()> {
+        let result = self.perform(Task::AutoBackup).await;
+        if let Err(error) = &result {
+            self.mailer.report_failed_backup(error).await;
+            if let Some(alarms) = &self.alarms {
+                alarms.scheduled_backup_failed(error).await;
+            }
+        }
+        result
     }
 
     async fn perform(&self, task: Task) -> Result<()> {
@@ -273,67 +308,6 @@ impl Scheduler {
             }
         }
         Err(Error::new(Kind::Busy, "no moment was free for the automatic backup"))
-    }
-
-    /// Whether it is ours to restore, and so to clear up after restores.
-    fn has_old_data(&self) -> bool {
-        self.duty != Duty::Nothing || self.vault.restore().commands.is_some()
-    }
-
-    /// [`Scheduler::forget_old_data`] as a duty of the house, not one of PocketBase's tasks.
-    async fn forget(&self) {
-        if !self.has_old_data() {
-            return;
-        }
-        if let Err(error) = self.forget_old_data().await {
-            tracing::error!(error = error.full(), "the data from before a restore stays");
-        }
-    }
-
-    /// The data from before a restore is kept for an undo, but not for ever. Under the flight:
-    /// what a restore is staging right now looks like something old.
-    async fn forget_old_data(&self) -> Result<()> {
-        let age_max = TimeDelta::from_std(self.vault.restore().keep_old).unwrap_or(TimeDelta::MAX);
-        let (data, clock) = (self.vault.data().clone(), self.clock.clone());
-        let is_old = move || restore::has_old(&data, age_max, &clock);
-        // Clients that make a backup are not turned away for nothing.
-        if !spawn_blocking(is_old).await.context("a thread stopped")?? {
-            return Ok(());
-        }
-        let Ok(ticket) = self.vault.hold() else { return Ok(()) };
-        let (data, clock) = (self.vault.data().clone(), self.clock.clone());
-        let pruned = spawn_blocking(move || restore::prune_old(&data, age_max, &clock));
-        let pruned = pruned.await.context("a thread stopped")?;
-        drop(ticket);
-        if pruned? {
-            tracing::info!("the data from before an old restore goes");
-            restore::empty_trash_later(self.vault.data());
-        }
-        Ok(())
-    }
-
-    async fn optimize(&self) -> Result<()> {
-        for pool in [self.database.data(), self.database.auxiliary()] {
-            for statement in ["PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA optimize"] {
-                sqlx::query(statement).execute(pool).await.context("cannot optimize a database")?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn delete_old_logs(&self) -> Result<()> {
-        let days = self.settings.current().await?.values().logs.max_days;
-        let age = TimeDelta::try_days(days.max(0));
-        // Older than time itself: then everything is young enough.
-        let Some(before) = age.and_then(|age| self.clock.now().checked_sub_signed(age)) else {
-            return Ok(());
-        };
-        sqlx::query("DELETE FROM _logs WHERE created <= ?")
-            .bind(pocketbase_time(before))
-            .execute(self.database.auxiliary())
-            .await
-            .map(drop)
-            .context("cannot delete old log lines")
     }
 }
 

@@ -20,6 +20,7 @@ mod refusals;
 mod restoring;
 #[path = "../s3/mod.rs"]
 mod s3;
+mod schedules;
 mod serving;
 mod storage;
 mod supervise;

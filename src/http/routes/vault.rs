@@ -39,6 +39,10 @@ pub enum VaultRoute {
     BackupPin(Vec<u8>),
     /// `DELETE /api/vault/backups/{key}/pin`
     BackupUnpin(Vec<u8>),
+    /// `GET /api/vault/schedules`
+    Schedules,
+    /// `POST /api/vault/schedules/{name}/run`
+    ScheduleRun(Vec<u8>),
     /// `GET /api/vault/status`
     Status,
     /// `GET /api/vault/prune`
@@ -75,6 +79,7 @@ impl VaultRoute {
         Some(match *segments {
             [b"backups"] => Self::BackupList,
             [b"prune"] => Self::PruneGet,
+            [b"schedules"] => Self::Schedules,
             [b"status"] => Self::Status,
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
@@ -92,6 +97,7 @@ impl VaultRoute {
             [b"restore", b"undo"] => Self::RestoreUndo,
             [b"backups"] => Self::BackupCreate,
             [b"prune"] => Self::Prune,
+            [b"schedules", name, b"run"] if !name.is_empty() => Self::ScheduleRun(name.to_vec()),
             [b"backups", key, b"verify"] if !key.is_empty() => Self::BackupVerify(key.to_vec()),
             [b"backups", key, b"drill"] if !key.is_empty() => Self::BackupDrill(key.to_vec()),
             [b"backups", key, b"pin"] if !key.is_empty() => Self::BackupPin(key.to_vec()),

@@ -7,6 +7,7 @@
 mod book;
 mod deliver;
 mod judge;
+mod schedules;
 #[cfg(test)]
 mod tests;
 

@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::backup::Key;
 use crate::clock::pocketbase_time;
-use crate::cron::Schedule;
 use crate::error::{Error, Kind};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::Body;
@@ -18,7 +17,6 @@ use crate::http::guard::Superuser;
 use crate::http::respond;
 use crate::vault::Method;
 use crate::vault::catalog::{Known, ProofKind};
-use crate::vault::schedule::Task;
 
 const FORM: &[Field] = &[
     Field { name: "name", element: "Name", shape: Shape::Text },
@@ -159,16 +157,13 @@ pub(super) async fn prune(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
 pub(super) async fn status(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
     let services = &call.services;
     let mut shown = services.vault.status().await?.to_json();
-    let crons = services.scheduler.crons().await?;
-    let automatic = crons.iter().find(|cron| cron.task == Task::AutoBackup);
-    let schedule = automatic.and_then(|cron| Schedule::parse(&cron.expression).ok());
-    let next = schedule.and_then(|schedule| schedule.next_after(services.vault.clock().now()));
+    let next = services.rota.next_backup().await;
     shown["nextRun"] = json!(next.map(pocketbase_time));
     respond::ok(call, &shown)
 }
 
 /// What a client may know of why something cannot begin.
-fn told(error: Error) -> ApiError {
+pub(super) fn told(error: Error) -> ApiError {
     match error.kind() {
         Kind::Exists | Kind::Unavailable => ApiError::bad_request(error.message()),
         Kind::NoSpace => {

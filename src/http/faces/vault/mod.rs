@@ -8,6 +8,7 @@ mod notify;
 pub mod page;
 mod program;
 mod restore;
+mod schedules;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -44,6 +45,8 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::BackupDrill(key) => care::prove(call, &superuser, &key, ProofKind::Drill).await,
         VaultRoute::BackupPin(key) => care::pin(call, &superuser, &key, true).await,
         VaultRoute::BackupUnpin(key) => care::pin(call, &superuser, &key, false).await,
+        VaultRoute::Schedules => schedules::list(call, &superuser).await,
+        VaultRoute::ScheduleRun(name) => schedules::run(call, &superuser, &name).await,
         VaultRoute::Status => care::status(call, &superuser).await,
         VaultRoute::PruneGet => care::pruning(call, &superuser).await,
         VaultRoute::Prune => care::prune(call, &superuser).await,
