@@ -25,7 +25,7 @@ use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
 use crate::http::cors::Origins;
-use crate::http::services::{Behind, Services, storage_of};
+use crate::http::services::{Behind, Services, beside_of, storage_of};
 use crate::settings::Encryption;
 use crate::settings::limits::Limiter;
 use crate::settings::store::Store;
@@ -122,6 +122,7 @@ impl App {
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source_access(database.access())),
             storage: storage_of(&current, &config.storage, &data),
+            beside: beside_of(&config.storage, &data)?,
             data: data.clone(),
             archive: write_options(&config.archive, &data),
             restore: config.restore.clone(),
@@ -335,10 +336,13 @@ pub fn encryption_of(config: &Config) -> Encryption {
 /// Removes what a crash left half done, as far as it can: what stays harms nobody, and the
 /// start may be the one that proves a restore.
 fn sweep(data: &DataDir) {
-    let mut swept = LocalStorage::new(data.backups()).sweep().unwrap_or_else(|error| {
-        tracing::warn!(error = error.full(), "half a backup may stay in the folder");
-        0
-    });
+    let mut swept = 0;
+    for folder in [data.backups(), data.spool()] {
+        swept += LocalStorage::new(folder).sweep().unwrap_or_else(|error| {
+            tracing::warn!(error = error.full(), "half a backup may stay in the folder");
+            0
+        });
+    }
     for folder in [data.fetched(), data.staging(), data.drill()] {
         match std::fs::remove_dir_all(&folder) {
             Ok(()) => swept += 1,

@@ -72,6 +72,16 @@ impl DataDir {
         self.state.join("uploads")
     }
 
+    /// Where backups wait whose destinations did not take them.
+    pub fn spool(&self) -> PathBuf {
+        self.state.join("spool")
+    }
+
+    /// Which backups wait for which destinations.
+    pub fn waiting(&self) -> PathBuf {
+        self.state.join("waiting.json")
+    }
+
     /// Where copies of databases lie that cannot be read in place.
     pub fn staging(&self) -> PathBuf {
         self.state.join("staging")

@@ -114,6 +114,7 @@ impl Serving {
         let watcher = app.services.alarms.clone().run(app.services.scheduler.clone());
         let watcher = tokio::spawn(watcher);
         let sweeper = tokio::spawn(app.services.vault.clone().sweep_uploads());
+        let sender = tokio::spawn(app.services.vault.clone().send_waiting());
         let mut wanted = app.services.vault.restart_wanted();
         let ended = tokio::select! {
             ended = told(&mut signals, &app, restart) => ended,
@@ -130,6 +131,7 @@ impl Serving {
         app.services.rota.stop();
         watcher.abort();
         sweeper.abort();
+        sender.abort();
         self.door.leave();
         app.services.stopping.send_replace(true);
         if ended == Ended::Restart {

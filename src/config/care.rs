@@ -227,7 +227,7 @@ impl Care {
 }
 
 impl RetentionTable {
-    fn resolve(self) -> Result<Policy> {
+    pub(super) fn resolve(self) -> Result<Policy> {
         let base = match &self.preset {
             None => Policy::default(),
             Some(name) => Policy::preset(name).ok_or_else(|| {

@@ -196,7 +196,7 @@ pub struct DatabaseFile {
 pub fn databases(options: &FolderOptions, bucket: &StorageOptions) -> Result<DatabaseFile> {
     let file = super::FileOptions::read(options.config.as_deref())?;
     let data = super::data_dir(options, file.dir, file.state)?;
-    let storage = super::resolve_storage(bucket, file.s3)?;
+    let storage = StorageConfig::resolve(bucket, file.s3, |name| std::env::var(name).ok())?;
     let (databases, _) = all(file.database, file.blnk)?;
     Ok(DatabaseFile { data, databases, storage })
 }

@@ -5,6 +5,7 @@ mod archive;
 pub mod blnk;
 mod care;
 pub mod databases;
+pub mod destination;
 pub mod notify;
 pub mod provider;
 mod restore;
@@ -25,6 +26,7 @@ use serde::Deserialize;
 use crate::config::archive::ArchiveTable;
 use crate::config::blnk::{Blnk, BlnkTable};
 use crate::config::databases::{DatabaseConfig, DatabaseTable};
+use crate::config::destination::{DestinationFile, SpoolFile};
 use crate::config::notify::NotifyConfig;
 use crate::config::schedule::{ScheduleTable, Schedules};
 use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
@@ -107,7 +109,7 @@ pub struct ServeOptions {
 
 /// The file's form of the same options.
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 struct FileOptions {
     dir: Option<PathBuf>,
     state: Option<PathBuf>,
@@ -117,31 +119,21 @@ struct FileOptions {
     create_wait: Option<u64>,
     login_throttle: Option<bool>,
     beside: Option<bool>,
-    #[serde(default)]
     archive: ArchiveTable,
     blnk: Option<BlnkTable>,
-    #[serde(default)]
     database: Vec<DatabaseTable>,
-    #[serde(default)]
     schedule: Vec<ScheduleTable>,
-    #[serde(default)]
     supervise: SuperviseFile,
-    #[serde(default)]
     proof: care::ProofTable,
-    #[serde(default)]
     retention: care::RetentionTable,
-    #[serde(default)]
     status: care::StatusTable,
-    #[serde(default)]
     space: care::SpaceTable,
-    #[serde(default)]
     restore: restore::RestoreOptions,
-    #[serde(default)]
     s3: StorageFile,
-    #[serde(default)]
     notify: Vec<notify::ChannelTable>,
-    #[serde(default)]
     alarms: notify::AlarmsTable,
+    destination: Vec<DestinationFile>,
+    spool: SpoolFile,
 }
 
 /// The options, resolved.
@@ -234,9 +226,10 @@ impl Config {
         let names = databases.iter().map(|one| one.name.clone()).collect();
         let named = options.folder.config.as_deref();
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
+        let others = (file.destination, file.spool);
         Ok(Self {
+            storage: StorageConfig::of(&options.storage, file.s3, others, data.root())?,
             data,
-            storage: resolve_storage(&options.storage, file.s3)?,
             encryption: (variable, key),
             http,
             origins: origins.unwrap_or_else(|| vec![ORIGINS_DEFAULT.to_owned()]),
@@ -277,16 +270,11 @@ pub fn folder_storage(folder: &FolderOptions, options: &StorageOptions) -> Resul
     let file = FileOptions::read(folder.config.as_deref())?;
     let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
     let key = std::env::var(&variable).unwrap_or_default();
-    Ok(FolderStorage {
-        data: data_dir(folder, file.dir, file.state)?,
-        encryption: (variable, key),
-        storage: resolve_storage(options, file.s3)?,
-        care: Care::resolve(file.proof, file.retention, file.status, file.space)?,
-    })
-}
-
-fn resolve_storage(options: &StorageOptions, file: StorageFile) -> Result<StorageConfig> {
-    StorageConfig::resolve(options, file, |name| std::env::var(name).ok())
+    let data = data_dir(folder, file.dir, file.state)?;
+    let others = (file.destination, file.spool);
+    let storage = StorageConfig::of(options, file.s3, others, data.root())?;
+    let care = Care::resolve(file.proof, file.retention, file.status, file.space)?;
+    Ok(FolderStorage { data, encryption: (variable, key), storage, care })
 }
 
 /// Resolves the folder for a command without a server.

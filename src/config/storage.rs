@@ -13,6 +13,7 @@ use clap::Args;
 use clap::builder::FalseyValueParser;
 use serde::Deserialize;
 
+use crate::config::destination::{DestinationConfig, SpoolConfig};
 use crate::config::provider::Provider;
 use crate::error::{Error, Kind, Result};
 
@@ -22,6 +23,8 @@ const UPLOAD_MEMORY_MIB_DEFAULT: u64 = 36;
 const UPLOAD_MEMORY_MIB_MIN: u64 = 30;
 /// Longest time without success before an upload is given up, unless told otherwise.
 const RETRY_FOR_S_DEFAULT: u64 = 300;
+/// How long the lock of a silent server counts, unless told otherwise.
+const LOCK_LEASE_S_DEFAULT: u64 = 120;
 /// Longest prefix, in bytes: prefix, key and a test's suffix stay below S3's 1,024.
 const PREFIX_BYTES_MAX: usize = 512;
 
@@ -80,6 +83,8 @@ pub(super) struct StorageFile {
     retry_for: Option<u64>,
     verify_etags: Option<bool>,
     sweep_uploads_after_days: Option<u32>,
+    redirect: Option<bool>,
+    lock_lease: Option<u64>,
 }
 
 /// A text that is never shown.
@@ -131,6 +136,8 @@ pub struct S3Extras {
     pub retry_for: Duration,
     /// Whether the ETags that the store answers must be the MD5 sums of what was sent.
     pub verify_etags: bool,
+    /// How long the lock of a server counts that is silent.
+    pub lock_lease: Duration,
     /// Age beyond which uploads are swept that nobody here remembers; `None` for never.
     pub sweep_uploads_after: Option<Duration>,
 }
@@ -145,6 +152,7 @@ impl Default for S3Extras {
             upload_memory_bytes: mib(UPLOAD_MEMORY_MIB_DEFAULT),
             retry_for: Duration::from_secs(RETRY_FOR_S_DEFAULT),
             verify_etags: true,
+            lock_lease: Duration::from_secs(LOCK_LEASE_S_DEFAULT),
             sweep_uploads_after: None,
         }
     }
@@ -166,12 +174,18 @@ pub struct Bucket {
 }
 
 /// The options, resolved.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StorageConfig {
     /// The bucket to use unless PocketBase's settings name one; `None` for the local folder.
     pub bucket: Option<Bucket>,
     /// What holds for either.
     pub extras: S3Extras,
+    /// Whether downloads are redirected to the store unless the client says otherwise.
+    pub redirect: bool,
+    /// Further destinations, in their order.
+    pub destinations: Vec<DestinationConfig>,
+    /// Where backups wait for destinations that do not take them.
+    pub spool: SpoolConfig,
 }
 
 impl StorageConfig {
@@ -214,6 +228,9 @@ impl StorageConfig {
         let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
         Ok(Self {
             bucket,
+            redirect: file.redirect.unwrap_or(false),
+            destinations: Vec::new(),
+            spool: SpoolConfig::default(),
             extras: S3Extras {
                 prefix: prefix(given(&options.s3_prefix, file.prefix).unwrap_or_default())?,
                 provider: options.s3_provider.or(file.provider),
@@ -222,6 +239,7 @@ impl StorageConfig {
                 upload_memory_bytes: mib(memory_mib),
                 retry_for: Duration::from_secs(file.retry_for.unwrap_or(RETRY_FOR_S_DEFAULT)),
                 verify_etags: file.verify_etags.unwrap_or(true),
+                lock_lease: Duration::from_secs(file.lock_lease.unwrap_or(LOCK_LEASE_S_DEFAULT)),
                 sweep_uploads_after: file.sweep_uploads_after_days.map(days),
             },
         })

@@ -20,8 +20,9 @@ use super::blocks::FileBlocks;
 use super::disposition;
 use super::json::Announced;
 use super::range::{ByteRange, Plan, plan};
-use crate::error::{Error, Result};
-use crate::storage::ByteStream;
+use crate::backup::Key;
+use crate::error::{Context, Error, Kind, Result};
+use crate::storage::{ByteStream, Storage};
 
 /// Backups hold everything: no cache may keep them (PocketBase lets caches keep them 30 days).
 const CACHE_CONTROL: &str = "no-store";
@@ -50,6 +51,30 @@ pub enum Source {
     File(File),
     /// Anything else.
     Ranges(Opener),
+}
+
+impl Source {
+    /// The bytes of a stored backup.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`]: it was deleted since it was looked up. It cannot be opened.
+    pub async fn stored(storage: Arc<dyn Storage>, key: &Key) -> Result<Self> {
+        let Some(path) = storage.local_path(key) else {
+            let key = key.clone();
+            return Ok(Self::Ranges(Box::new(move |range| {
+                let (storage, key) = (storage.clone(), key.clone());
+                Box::pin(async move { storage.get(&key, Some(range)).await })
+            })));
+        };
+        let opened = tokio::task::spawn_blocking(move || File::open(path)).await;
+        opened.context("a thread stopped")?.map(Self::File).map_err(|error| {
+            let kind = match error.kind() {
+                std::io::ErrorKind::NotFound => Kind::NotFound,
+                _ => Kind::Internal,
+            };
+            Error::new(kind, "cannot open the backup").because(error)
+        })
+    }
 }
 
 /// The answer to a GET or HEAD request for an object.

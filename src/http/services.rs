@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::auth::directory::Directory;
 use crate::auth::throttle::{Attempt, Throttle};
+use crate::config::destination::{DestinationConfig, PlaceConfig, SPOOL};
 use crate::config::storage::{S3Extras, Secret, StorageConfig};
 use crate::data_dir::DataDir;
 use crate::database::{Access, Database};
@@ -23,13 +24,13 @@ use crate::state::StateDb;
 use crate::storage::{
     Credentials, LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage,
 };
-use crate::vault::Vault;
 use crate::vault::alarms::Alarms;
 use crate::vault::blnk::Blnk;
 use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
 use crate::vault::rota::Rota;
 use crate::vault::schedule::Scheduler;
+use crate::vault::{Beside, Place, Spool, Vault, WaitingList};
 
 /// How old the settings may be by which a request is passed on. Each of many requests would
 /// wait for a database connection otherwise.
@@ -195,6 +196,48 @@ impl Services {
     }
 }
 
+/// Further destinations, and the spool. Half-written files of an earlier process in their
+/// folders are removed.
+///
+/// # Errors
+/// The list of what waits cannot be read.
+pub fn beside_of(config: &StorageConfig, data: &DataDir) -> Result<Beside> {
+    for destination in &config.destinations {
+        if let PlaceConfig::Local(folder) = &destination.place
+            && let Err(error) = LocalStorage::new(folder).sweep()
+        {
+            tracing::warn!(error = error.full(), "a destination cannot be swept");
+        }
+    }
+    Ok(Beside {
+        places: destinations_of(config, data),
+        spool: Some(Spool {
+            storage: LocalStorage::new(data.spool()).named(SPOOL),
+            folder: data.spool(),
+            config: config.spool.clone(),
+            waiting: WaitingList::open(data.waiting())?,
+        }),
+    })
+}
+
+/// The further destinations.
+pub fn destinations_of(config: &StorageConfig, data: &DataDir) -> Vec<Place> {
+    let place = |destination: &DestinationConfig| {
+        let name = &destination.name;
+        let storage: Arc<dyn Storage> = match &destination.place {
+            PlaceConfig::Local(folder) => Arc::new(LocalStorage::new(folder).named(name)),
+            PlaceConfig::S3(bucket, extras) => {
+                let mut options = S3Options::configured(bucket, extras);
+                options.ledger = Some(data.uploads());
+                bucket_storage(&options)
+            }
+        };
+        let (keep, retention) = (destination.keep, destination.retention.clone());
+        Place { keep, retention, ..Place::new(name, storage) }
+    };
+    config.destinations.iter().map(place).collect()
+}
+
 /// The storage that the settings ask for, or else our own options. One that cannot be set up
 /// answers every request with the reason: the server goes on, so that somebody can change the
 /// settings.
@@ -203,7 +246,11 @@ pub fn storage_of(settings: &Settings, config: &StorageConfig, data: &DataDir) -
         return Arc::new(LocalStorage::new(data.backups()));
     };
     options.ledger = Some(data.uploads());
-    match S3Storage::new(&options) {
+    bucket_storage(&options)
+}
+
+fn bucket_storage(options: &S3Options) -> Arc<dyn Storage> {
+    match S3Storage::new(options) {
         Ok(storage) => Arc::new(storage),
         Err(error) => {
             tracing::error!(error = error.full(), "the S3 storage cannot be set up");

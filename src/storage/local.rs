@@ -33,12 +33,20 @@ const UNKNOWN_TYPE: &str = "application/octet-stream";
 #[derive(Debug, Clone)]
 pub struct LocalStorage {
     folder: PathBuf,
+    place: String,
 }
 
 impl LocalStorage {
     /// The folder; it is made when the first backup is stored.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into() }
+        Self { folder: folder.into(), place: "local".to_owned() }
+    }
+
+    /// The same, as one of several: its place is that of `name`.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.place = format!("local:{name}");
+        self
     }
 
     /// Removes what a crash left half written; how many files that were.
@@ -59,6 +67,10 @@ impl Storage for LocalStorage {
     async fn list(&self) -> Result<Vec<Backup>> {
         let folder = self.folder.clone();
         blocking(move || list(&folder)).await
+    }
+
+    fn place(&self) -> String {
+        self.place.clone()
     }
 
     async fn head(&self, key: &Key) -> Result<Backup> {

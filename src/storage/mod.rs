@@ -7,6 +7,7 @@ mod unavailable;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +30,23 @@ pub enum PutMode {
     Create,
     /// Replace what is there, atomically.
     Replace,
+}
+
+/// A place's lock, held: of all servers that keep backups there its holder works. It expires
+/// when it is not renewed, and dies with its holder so.
+#[async_trait]
+pub trait Lease: fmt::Debug + Send + Sync {
+    /// How long apart renewals are.
+    fn renew_every(&self) -> Duration;
+
+    /// Keeps it.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Busy`]: another has it now. Anything else may pass.
+    async fn renew(&mut self) -> Result<()>;
+
+    /// Gives it back. Best effort: it expires anyway.
+    async fn release(&mut self);
 }
 
 /// A place that keeps backups.
@@ -85,6 +103,24 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Names the place, the same after every restart, for records about what is kept there.
     fn place(&self) -> String {
         "local".to_owned()
+    }
+
+    /// Takes the place's lock; `None` where one machine's own locks do.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Busy`]: another server has it. The place cannot be asked.
+    async fn lock(&self) -> Result<Option<Box<dyn Lease>>> {
+        Ok(None)
+    }
+
+    /// An address from which whoever has it can download a backup until `valid` is over;
+    /// `None` where there is no such thing. Whether the backup exists is not asked.
+    ///
+    /// # Errors
+    /// The address cannot be signed.
+    async fn presign(&self, key: &Key, valid: Duration) -> Result<Option<String>> {
+        let _ = (key, valid);
+        Ok(None)
     }
 
     /// The file of a backup where it lies on the local disk.

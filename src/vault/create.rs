@@ -1,6 +1,6 @@
 //! Making a backup: pin the source, archive it into a stream, store the stream.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,16 +8,21 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::archive::{self, Ledger, Previous, Reuse, WriteOptions};
 use crate::backup::{Backup, Key};
+use crate::config::destination::SpoolWhen;
 use crate::control::{Control, Step};
 use crate::data_dir::DataDir;
 use crate::error::{Context, Error, Kind, Result};
 use crate::fsx;
-use crate::storage::{PutMode, Storage};
+use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::bridge::{self, BlockWriter};
 use crate::vault::flight::{Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::lock::Held;
 use crate::vault::losses::Maker;
+use crate::vault::places::Place;
+use crate::vault::spool::may_pass;
+use crate::vault::spread::{self, Sent};
 
 /// Counters tried behind a generated name that is taken.
 const NUMBERS_MAX: u32 = 100;
@@ -40,11 +45,11 @@ pub(super) enum Name {
 #[derive(Debug)]
 pub struct Creating {
     vault: Arc<Vault>,
-    storage: Arc<dyn Storage>,
     key: Key,
     method: Method,
     label: String,
     job: JobHandle,
+    held: Held,
     ticket: Ticket,
 }
 
@@ -68,13 +73,15 @@ impl Vault {
         };
         let (Name::Chosen(wanted) | Name::Generated(wanted)) = &name;
         let ticket = self.flight.begin(Operation::Create, wanted)?;
-        let storage = self.storage();
-        let key = free_key(storage.as_ref(), name).await?;
-        self.require_room(storage.as_ref()).await?;
+        let key = free_key_everywhere(self, name).await?;
+        self.require_room().await?;
         ticket.rename(&key);
+        // Last: nothing can fail between taking it and keeping it.
+        let lease = self.lock().await?;
         let job = self.jobs.open(JobKind::Create, method, &key);
+        let held = Held::keep(lease, job.control());
         let (vault, label) = (self.clone(), String::new());
-        Ok(Creating { vault, storage, key, method, label, job, ticket })
+        Ok(Creating { vault, key, method, label, job, held, ticket })
     }
 }
 
@@ -102,7 +109,8 @@ impl Creating {
         runtime.spawn(async move {
             let started = Instant::now();
             let result = self.run().await;
-            if let Ok(backup) = &result {
+            if let Ok(made) = &result {
+                let backup = &made.backup;
                 tracing::info!(
                     key = %backup.key,
                     size_bytes = backup.size_bytes,
@@ -110,65 +118,122 @@ impl Creating {
                     "made a backup"
                 );
             }
+            self.held.release().await;
+            let (result, places) = match result {
+                Ok(made) => (Ok(made.backup), made.places),
+                Err(error) => (Err(error), Vec::new()),
+            };
             self.job.finish(&result).await;
             drop(self.ticket);
-            if let Ok(backup) = &result
-                && self.vault.care().proof.after_backup
-            {
-                self.vault.prove_new(&backup.key).await;
+            if let Ok(backup) = &result {
+                self.vault.prove_new(&backup.key, &places).await;
             }
             result
         })
     }
 
-    async fn run(&self) -> Result<Backup> {
-        let control = self.job.control();
-        let (backup, outcome) = store(&self.vault, &self.storage, &self.key, control).await?;
+    async fn run(&self) -> Result<Made> {
         let (job, method, label) = (self.job.id(), self.method, self.label.clone());
         let maker = Maker { job, method, label };
-        let complete = self.vault.record(&self.storage, &backup, &outcome, maker).await;
-        for note in outcome.notes {
-            self.job.note(note);
-        }
-        if !complete {
+        let mut made = make(&self.vault, &self.key, &self.job, &maker).await?;
+        if !made.complete {
             self.job.incomplete();
         }
-        if let (Some(ledger), Some(archive)) = (outcome.ledger, self.storage.local_path(&self.key))
-        {
+        if let (Some(ledger), Some(archive)) = (made.ledger.take(), &made.archive) {
             let (data, key) = (self.vault.data.clone(), self.key.clone());
+            let archive = archive.clone();
             let kept = spawn_blocking(move || keep(&ledger, &data, &key, &archive));
             kept.await.context("the thread that keeps the ledger stopped")?;
         }
-        Ok(backup)
+        Ok(made)
     }
 }
 
-/// Archives everything into a new backup.
-pub(super) async fn store(
+/// A backup that was made.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) backup: Backup,
+    /// Whether it counts as a good one.
+    complete: bool,
+    /// What is lost in it beyond missing files, if anything is.
+    pub(super) worse: Option<String>,
+    /// Which destinations have it.
+    places: Vec<Place>,
+    ledger: Option<Ledger>,
+    /// Its file, where the next one may take over from it.
+    archive: Option<PathBuf>,
+}
+
+/// Archives everything into a new backup at every destination that has room, in one pass. When
+/// none takes it, it is made once more into the spool, and waits there.
+///
+/// # Errors
+/// The source's own; that of the first destination when nobody has the backup;
+/// [`Kind::Unavailable`] with `vault::WAITS` when only the spool has it.
+pub(super) async fn make(
     vault: &Arc<Vault>,
-    storage: &Arc<dyn Storage>,
+    key: &Key,
+    job: &JobHandle,
+    maker: &Maker,
+) -> Result<Made> {
+    let (mut places, full) = vault.places_with_room().await;
+    let spool = vault.spool_place().filter(|_| vault.needs_spool());
+    if vault.spool_when() == SpoolWhen::Always {
+        places.extend(spool.clone());
+    }
+    let (mut sent, mut outcome) = pass(vault, &places, key, job.control()).await?;
+    sent.failed.extend(full);
+    if sent.kept.is_empty()
+        && let Some(spool) = spool.filter(|_| vault.spool_when() == SpoolWhen::Failure)
+        && let Some((_, first)) = sent.failed.iter().find(|(_, error)| may_pass(error))
+    {
+        tracing::warn!(%key, "no destination took the backup: it is made anew, into the spool");
+        job.note(format!("no destination took it: {first}"));
+        vault.require_spool_room()?;
+        let (spooled, again) = pass(vault, &[spool], key, job.control()).await?;
+        sent.kept = spooled.kept;
+        sent.failed.extend(spooled.failed);
+        outcome = again;
+    }
+    let complete = vault.record(&sent.kept, &outcome, maker).await;
+    let worse = outcome.worse.then(|| outcome.notes.first().cloned().unwrap_or_default());
+    outcome.notes.into_iter().for_each(|note| job.note(note));
+    let kept = vault.settle(sent, key, job).await?;
+    let local = kept.places.iter().find_map(|place| place.storage.local_path(key));
+    let (backup, places, ledger) = (kept.backup, kept.places, outcome.ledger);
+    Ok(Made { backup, complete, worse, places, ledger, archive: local })
+}
+
+/// One pass over the source.
+async fn pass(
+    vault: &Arc<Vault>,
+    places: &[Place],
     key: &Key,
     control: &Control,
-) -> Result<(Backup, Outcome)> {
+) -> Result<(Sent, Outcome)> {
     let (writer, stream) = bridge::pipe();
-    let (vault, control, from) = (vault.clone(), control.clone(), storage.clone());
+    let (at_work, control, from) = (vault.clone(), control.clone(), places.to_vec());
     let worker = spawn_blocking(move || {
-        let reuse = reuse(&vault, from.as_ref());
-        archive_into(writer, &vault, reuse, &control)
+        let reuse = reuse(&at_work, &from);
+        archive_into(writer, &at_work, reuse, &control)
     });
-    let stored = storage.put(key, stream, PutMode::Create).await;
+    let mut sent = spread::send(stream, places, key).await;
     let outcome = worker.await.context("the archiving thread stopped")?;
-    // The worker's own error travels through the stream; a clean put means it had none.
-    Ok((stored?, outcome))
+    // The worker's own error travels through the stream.
+    match sent.broken.take() {
+        Some(error) => Err(error),
+        None => Ok((sent, outcome)),
+    }
 }
 
 /// What the new archive may take over. That it may take nothing is no error.
-fn reuse(vault: &Vault, storage: &dyn Storage) -> Reuse {
+fn reuse(vault: &Vault, places: &[Place]) -> Reuse {
     // Only what lies on a local disk is read again sooner than it is compressed.
-    let local = storage.local_path(&Key::generate("", vault.clock.now(), false));
-    if matches!(vault.archive.reuse, Reuse::Off) || local.is_none() {
+    let local = places.iter().find(|place| place.is_local());
+    let Some(local) = local.filter(|_| !matches!(vault.archive.reuse, Reuse::Off)) else {
         return Reuse::Off;
-    }
+    };
+    let storage = &local.storage;
     match Previous::open(&vault.data.ledger(), |key| storage.local_path(key)) {
         Ok(previous) => previous.map_or(Reuse::First, Reuse::From),
         Err(error) => {
@@ -259,32 +324,40 @@ fn write_archive(
     Ok(Outcome { notes, missing, worse, ledger: summary.ledger })
 }
 
-/// The name if it is free; for a generated one the next free one.
+/// The name if it is free in the storage; for a generated one the next free one.
 pub(super) async fn free_key(storage: &dyn Storage, name: Name) -> Result<Key> {
-    match name {
-        Name::Chosen(key) => match is_free(storage, &key).await? {
-            true => Ok(key),
-            false => Err(Error::new(Kind::Exists, format!("a backup {key} exists already"))),
-        },
-        Name::Generated(key) => {
-            if is_free(storage, &key).await? {
-                return Ok(key);
-            }
-            for n in 2..=NUMBERS_MAX {
-                let numbered = key.numbered(n);
-                if is_free(storage, &numbered).await? {
-                    return Ok(numbered);
-                }
-            }
-            Err(Error::new(Kind::Exists, format!("{key} and all names like it are taken")))
+    for key in candidates(&name) {
+        match storage.head(&key).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == &Kind::NotFound => return Ok(key),
+            Err(error) => return Err(error),
         }
     }
+    Err(taken(&name))
 }
 
-async fn is_free(storage: &dyn Storage, key: &Key) -> Result<bool> {
-    match storage.head(key).await {
-        Ok(_) => Ok(false),
-        Err(error) if error.kind() == &Kind::NotFound => Ok(true),
-        Err(error) => Err(error),
+/// As [`free_key`], free at every destination.
+pub(super) async fn free_key_everywhere(vault: &Vault, name: Name) -> Result<Key> {
+    for key in candidates(&name) {
+        if vault.is_free(&key).await? {
+            return Ok(key);
+        }
     }
+    Err(taken(&name))
+}
+
+/// The keys that a name allows.
+fn candidates(name: &Name) -> impl Iterator<Item = Key> {
+    let (Name::Chosen(key) | Name::Generated(key)) = name;
+    let last = if matches!(name, Name::Chosen(_)) { 0 } else { NUMBERS_MAX };
+    let numbered = key.clone();
+    std::iter::once(key.clone()).chain((2..=last).map(move |n| numbered.numbered(n)))
+}
+
+fn taken(name: &Name) -> Error {
+    let message = match name {
+        Name::Chosen(key) => format!("a backup {key} exists already"),
+        Name::Generated(key) => format!("{key} and all names like it are taken"),
+    };
+    Error::new(Kind::Exists, message)
 }

@@ -4,16 +4,14 @@
 //! backups from being removed for ever, and a folder of uploads that vanishes must do exactly
 //! that.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::backup::Backup;
-use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::catalog::{Known, Origin};
 use crate::vault::create::Outcome;
 use crate::vault::jobs::Method;
+use crate::vault::places::Place;
 
 /// A jump that has stood for so long is how things are.
 const SETTLED: TimeDelta = TimeDelta::days(7);
@@ -45,38 +43,40 @@ pub(super) struct Maker {
 }
 
 impl Vault {
-    /// Keeps what is known about a new backup. Whether it counts as a good one.
+    /// Keeps what is known about a new backup, for each place that has it. Whether it counts
+    /// as a good one: by the history of the first.
     pub(super) async fn record(
         &self,
-        storage: &Arc<dyn Storage>,
-        backup: &Backup,
+        kept: &[(Place, Backup)],
         outcome: &Outcome,
-        maker: Maker,
+        maker: &Maker,
     ) -> bool {
-        let place = storage.place();
+        let Some((first, _)) = kept.first() else { return false };
         let now = self.clock().now();
         let earlier = match outcome.missing {
             0 => Ok(Vec::new()),
-            _ => self.catalog().newest(&place).await,
+            _ => self.catalog().newest(&first.storage.place()).await,
         };
         let complete = !outcome.worse
             && match earlier {
                 Ok(earlier) => is_usual(outcome.missing, &earlier, now),
                 Err(_) => false,
             };
-        let known = Known {
-            origin: Origin::Made,
-            job: Some(maker.job),
-            method: maker.method,
-            label: maker.label,
-            complete,
-            missing: outcome.missing,
-            worse: outcome.worse,
-            ..Known::found(backup)
-        };
-        if let Err(error) = self.catalog().save(&place, &known).await {
-            let (key, error) = (&backup.key, error.full());
-            tracing::error!(%key, error, "the backup is made, but no rule will ever remove it");
+        for (place, backup) in kept {
+            let known = Known {
+                origin: Origin::Made,
+                job: Some(maker.job),
+                method: maker.method,
+                label: maker.label.clone(),
+                complete,
+                missing: outcome.missing,
+                worse: outcome.worse,
+                ..Known::found(backup)
+            };
+            if let Err(error) = self.catalog().save(&place.storage.place(), &known).await {
+                let (key, error) = (&backup.key, error.full());
+                tracing::error!(%key, error, "the backup is made, but no rule will ever remove it");
+            }
         }
         complete
     }

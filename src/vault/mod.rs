@@ -12,8 +12,11 @@ pub mod databases;
 mod fetch;
 mod flight;
 mod jobs;
+mod lock;
 mod losses;
 pub mod mailer;
+mod overview;
+mod places;
 pub mod proof;
 pub mod prune;
 mod restore;
@@ -21,13 +24,17 @@ pub mod retention;
 pub mod rota;
 mod rounds;
 pub mod schedule;
+mod sender;
 mod space;
+mod spool;
+mod spread;
 pub mod status;
 mod sweep;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod upload;
+mod waiting;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -49,7 +56,11 @@ pub use create::Creating;
 pub use fetch::Archive;
 pub use flight::{Busy, Flight, Operation, Ticket};
 pub use jobs::{Cancel, Job, JobHandle, JobKind, Jobs, Method, State};
+pub use overview::{At, Spread};
+pub use places::{Beside, Place, Spool};
 pub use restore::Restoring;
+pub use spool::WAITS;
+pub use waiting::WaitingList;
 
 /// What a vault is made of.
 #[derive(Debug)]
@@ -60,6 +71,8 @@ pub struct Parts {
     pub source: PocketBaseFolder,
     /// Where backups are kept.
     pub storage: Arc<dyn Storage>,
+    /// Where else they are kept.
+    pub beside: Beside,
     /// How archives are written.
     pub archive: WriteOptions,
     /// What a restore does besides restoring.
@@ -82,6 +95,7 @@ pub struct Vault {
     data: DataDir,
     source: PocketBaseFolder,
     storage: RwLock<Arc<dyn Storage>>,
+    beside: Beside,
     archive: WriteOptions,
     restore: RestoreConfig,
     clock: Clock,
@@ -101,6 +115,7 @@ impl Vault {
             data: parts.data,
             source: parts.source,
             storage: RwLock::new(parts.storage),
+            beside: parts.beside,
             archive: parts.archive,
             restore: parts.restore,
             clock: parts.clock,
@@ -182,7 +197,7 @@ impl Vault {
         *self.storage.write().unwrap_or_else(PoisonError::into_inner) = storage;
     }
 
-    /// All backups, ascending by key.
+    /// The backups of the storage of PocketBase's settings, ascending by key.
     ///
     /// # Errors
     /// As [`Storage::list`].
@@ -190,23 +205,24 @@ impl Vault {
         self.storage().list().await
     }
 
-    /// Removes a backup, unless a job is at work on it.
+    /// Removes a backup wherever it is kept, unless a job is at work on it.
     ///
     /// # Errors
     /// [`Kind::InUse`], and as [`Storage::delete`].
     pub async fn delete(&self, key: &Key) -> Result<()> {
+        self.require_unused(key)?;
+        self.delete_everywhere(key).await?;
+        tracing::info!(%key, "deleted a backup");
+        Ok(())
+    }
+
+    fn require_unused(&self, key: &Key) -> Result<()> {
         if self.is_in_use(key) {
             return Err(Error::new(
                 Kind::InUse,
                 "The backup is currently being used and cannot be deleted.",
             ));
         }
-        let storage = self.storage();
-        storage.delete(key).await?;
-        if let Err(error) = self.catalog.forget(&storage.place(), key).await {
-            tracing::warn!(error = error.full(), "the catalog still has a deleted backup");
-        }
-        tracing::info!(%key, "deleted a backup");
         Ok(())
     }
 

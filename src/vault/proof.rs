@@ -20,6 +20,7 @@ use crate::vault::Vault;
 use crate::vault::catalog::{Catalog, Known, Proof, ProofKind};
 use crate::vault::fetch::Archive;
 use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::places::Place;
 
 /// Nobody waits for a proof: it leaves the other cores to those that somebody waits for.
 const THREADS: Option<NonZeroUsize> = NonZeroUsize::new(1);
@@ -50,7 +51,8 @@ pub struct Proving {
 }
 
 impl Vault {
-    /// Opens a job that proves `key`. It needs no flight: it changes nothing that counts.
+    /// Opens a job that proves the nearest `key`. It needs no flight: it changes nothing that
+    /// counts.
     ///
     /// # Errors
     /// [`Kind::NotFound`], or the storage's own when it cannot be asked.
@@ -60,32 +62,56 @@ impl Vault {
         kind: ProofKind,
         method: Method,
     ) -> Result<Proving> {
-        let bench = self.bench();
+        let (place, _) = self.nearest(key).await?;
+        self.begin_proof_at(&place, key, kind, method).await
+    }
+
+    /// As [`Vault::begin_proof`], at one place.
+    ///
+    /// # Errors
+    /// As [`Vault::begin_proof`].
+    pub(super) async fn begin_proof_at(
+        self: &Arc<Self>,
+        place: &Place,
+        key: &Key,
+        kind: ProofKind,
+        method: Method,
+    ) -> Result<Proving> {
+        let bench = self.bench_at(place);
         let backup = bench.storage.head(key).await?;
         let job = match kind {
             ProofKind::Read => JobKind::Verify,
             ProofKind::Drill => JobKind::Drill,
         };
         let job = self.jobs().open(job, method, key);
+        if !self.beside.places.is_empty() {
+            job.note(format!("of {}", place.name));
+        }
         Ok(Proving { vault: self.clone(), bench, backup, kind, job })
     }
 
-    /// What proofs work with at this moment.
-    pub fn bench(&self) -> Bench {
+    /// What proofs at a place work with.
+    fn bench_at(&self, place: &Place) -> Bench {
         Bench {
-            storage: self.storage(),
+            storage: place.storage.clone(),
             data: self.data().clone(),
             catalog: self.catalog().clone(),
             clock: self.clock().clone(),
         }
     }
 
-    /// Reads a new backup back. Best effort to begin with: the next round comes to it anyway.
-    pub(super) async fn prove_new(self: &Arc<Self>, key: &Key) {
-        match self.begin_proof(key, ProofKind::Read, Method::Scheduled).await {
-            Ok(proving) => drop(proving.spawn()),
-            Err(error) => {
-                tracing::error!(%key, error = error.full(), "a new backup was not read back");
+    /// Reads a new backup back from everywhere, if that is wanted. Best effort to begin with:
+    /// the next round comes to it anyway.
+    pub(super) async fn prove_new(self: &Arc<Self>, key: &Key, places: &[Place]) {
+        if !self.care().proof.after_backup {
+            return;
+        }
+        for place in places {
+            match self.begin_proof_at(place, key, ProofKind::Read, Method::Scheduled).await {
+                Ok(proving) => drop(proving.spawn()),
+                Err(error) => {
+                    tracing::error!(%key, error = error.full(), "a new backup was not read back");
+                }
             }
         }
     }

@@ -13,12 +13,16 @@ use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::catalog::{Catalog, Known, Origin};
 use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::places::Place;
 use crate::vault::retention::{Candidate, Share, doubt, expired, expired_automatic};
 
 /// How long nothing is deleted once the clock was doubted.
 const HOLD: TimeDelta = TimeDelta::hours(24);
 /// When the catalog began to be kept.
 pub const BIRTH: &str = "catalog.birth";
+
+/// Why nothing is removed at a destination that something waits for.
+pub const LACKS: &str = "backups wait to be sent there: no older one is removed";
 
 /// What a prune would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,13 +38,41 @@ pub struct Pruning {
 }
 
 impl Vault {
-    /// What the rules no longer keep at this moment; nothing is deleted.
+    /// What the rules no longer keep at this moment, at each destination by its own rules;
+    /// nothing is deleted.
     ///
     /// # Errors
-    /// The storage or the catalog cannot be read.
-    pub async fn pruning(&self) -> Result<Pruning> {
-        let (storage, now) = (self.storage(), self.clock().now());
-        plan(storage.as_ref(), self.catalog(), &self.care().retention, now).await
+    /// A storage or the catalog cannot be read.
+    pub async fn pruning(&self) -> Result<Vec<(Place, Pruning)>> {
+        let mut all = Vec::new();
+        for place in self.places() {
+            let (storage, now) = (place.storage.as_ref(), self.clock().now());
+            let planned = plan(storage, self.catalog(), self.policy_of(&place), now).await;
+            let mut pruning = match planned {
+                Err(error) if !self.beside.places.is_empty() => Pruning {
+                    place: storage.place(),
+                    held: Some(format!("it cannot be looked at: {}", error.message())),
+                    expired: Vec::new(),
+                    kept: Vec::new(),
+                },
+                planned => planned?,
+            };
+            if self.lacks_backups(&place) {
+                pruning.held = pruning.held.or(Some(LACKS.to_owned()));
+            }
+            all.push((place, pruning));
+        }
+        Ok(all)
+    }
+
+    /// Whether there are rules for any destination.
+    pub(super) fn has_rules(&self) -> bool {
+        self.places().iter().any(|place| !self.policy_of(place).is_empty())
+    }
+
+    /// Which backups are kept at a place.
+    pub(super) fn policy_of<'a>(&'a self, place: &'a Place) -> &'a Policy {
+        place.retention.as_ref().unwrap_or(&self.care().retention)
     }
 
     /// Deletes it, as a job. The number of the job, and the task that ends with how many went.
@@ -62,35 +94,74 @@ impl Vault {
         Ok((id, task))
     }
 
+    /// At each destination by itself: one that fails does not keep the others.
     async fn remove_expired(&self, job: &JobHandle) -> Result<usize> {
-        let (storage, now) = (self.storage(), self.clock().now());
-        let policy = &self.care().retention;
-        let (removed, lines) =
-            carry_out(storage.as_ref(), self.catalog(), policy, now, &|key| self.is_in_use(key))
-                .await?;
-        lines.into_iter().for_each(|line| job.note(line));
-        Ok(removed)
+        let places = self.places();
+        let (mut all, mut failed) = (0, None);
+        for place in &places {
+            let of = |line: String| match places.len() {
+                1 => line,
+                _ => format!("{}: {line}", place.name),
+            };
+            if self.lacks_backups(place) {
+                job.note(of(LACKS.to_owned()));
+                continue;
+            }
+            let (storage, now) = (place.storage.as_ref(), self.clock().now());
+            let (policy, in_use) = (self.policy_of(place), |key: &Key| self.is_in_use(key));
+            match carry_out(storage, self.catalog(), policy, now, &in_use).await {
+                Ok((removed, lines)) => {
+                    lines.into_iter().for_each(|line| job.note(of(line)));
+                    all += removed;
+                }
+                Err(error) => {
+                    job.note(of(error.message().to_owned()));
+                    failed = failed.or(Some(error));
+                }
+            }
+        }
+        failed.map_or(Ok(all), Err)
     }
 
-    /// Deletes the automatic backups beyond the newest `keep`; how many that were.
+    /// Deletes the automatic backups beyond the newest `keep`, at each destination by itself
+    /// and as many as it wants; how many that were.
     ///
     /// # Errors
-    /// The storage cannot be listed, or a delete fails; those before it are gone then.
+    /// A storage cannot be listed, or a delete fails; the other destinations are pruned then.
     pub async fn prune_automatic(&self, keep: usize, app_name: &str) -> Result<usize> {
-        let storage = self.storage();
-        let known = self.catalog().about(&storage.place(), &storage.list().await?).await?;
-        let now = self.clock().now();
-        let is_folder = storage.local_path(&Key::generate("", now, true)).is_some();
-        let share = match is_folder {
-            true => Share::Alone,
-            false => Share::Shared {
-                app_name: app_name.to_owned(),
-                since: self.catalog().time_or(BIRTH, now).await?,
-            },
-        };
-        let expired = expired_automatic(&known, keep, &share);
+        let (mut pruned, mut failed) = (0, None);
+        for (index, place) in self.places().iter().enumerate() {
+            let name = place.name.as_ref();
+            if self.lacks_backups(place) {
+                tracing::info!(name, LACKS);
+                continue;
+            }
+            let share = match index == 0 && place.is_local() {
+                true => Share::Alone,
+                false => Share::Shared {
+                    app_name: app_name.to_owned(),
+                    since: self.catalog().time_or(BIRTH, self.clock().now()).await?,
+                },
+            };
+            let keep = place.keep.unwrap_or(keep);
+            match self.prune_automatic_at(place, keep, &share).await {
+                Ok(count) => pruned += count,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(pruned), Err)
+    }
+
+    async fn prune_automatic_at(&self, place: &Place, keep: usize, share: &Share) -> Result<usize> {
+        if keep == 0 {
+            return Ok(0);
+        }
+        let known = self.known_at(place).await?;
+        let expired = expired_automatic(&known, keep, share);
         for key in &expired {
-            self.delete(key).await?;
+            self.require_unused(key)?;
+            self.delete_at(place, key).await?;
+            tracing::info!(name = place.name.as_ref(), %key, "deleted an expired backup");
         }
         Ok(expired.len())
     }

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::archive::Skipped;
-use crate::backup::{Backup, Key};
+use crate::backup::Key;
 use crate::control::Control;
 use crate::error::{Context, Error, Kind, Result};
 use crate::restore::{self, Plan, PlanOptions, Scope};
-use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::create;
 use crate::vault::fetch::Archive;
 use crate::vault::flight::{Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::lock::Held;
 use crate::vault::losses::Maker;
+use crate::vault::places::Place;
 
 /// How the answer to a restore that cannot work begins.
 const REFUSED: &str = "The backup cannot be restored: ";
@@ -25,10 +26,12 @@ const REFUSED: &str = "The backup cannot be restored: ";
 #[derive(Debug)]
 pub struct Restoring {
     vault: Arc<Vault>,
-    storage: Arc<dyn Storage>,
-    backup: Backup,
+    key: Key,
     scope: Scope,
+    /// Whether its plan was looked at when it began.
+    planned: bool,
     job: JobHandle,
+    held: Held,
     ticket: Ticket,
 }
 
@@ -38,10 +41,9 @@ impl Vault {
     /// # Errors
     /// [`Kind::NotFound`], or the storage's own when it cannot be asked.
     pub async fn plan(&self, key: &Key, options: PlanOptions) -> Result<Plan> {
-        let storage = self.storage();
-        let backup = storage.head(key).await?;
+        let (place, backup) = self.nearest(key).await?;
         let control = Control::default();
-        let archive = Archive::of(storage.as_ref(), &backup, &self.data, &control).await?;
+        let archive = Archive::of(place.storage.as_ref(), &backup, &self.data, &control).await?;
         self.plan_of(archive, key, options).await
     }
 
@@ -53,23 +55,26 @@ impl Vault {
     }
 
     /// Takes the flight for the restore of `key`, and plans it: what cannot succeed is refused
-    /// here. A remote backup is planned when it was fetched, in its job.
+    /// here. A remote backup, or one with several destinations, is planned in its job.
     ///
     /// # Errors
     /// [`Kind::Busy`], then [`Kind::NotFound`] or the storage's own when it cannot be asked,
     /// [`Kind::Corrupt`] with the plan's reason.
     pub async fn begin_restore(self: &Arc<Self>, key: &Key, scope: Scope) -> Result<Restoring> {
         let ticket = self.flight.begin(Operation::Restore, key)?;
-        let storage = self.storage();
-        let backup = storage.head(key).await?;
-        if storage.local_path(key).is_some() {
-            let control = Control::default();
-            let archive = Archive::of(storage.as_ref(), &backup, &self.data, &control).await?;
+        let (place, backup) = self.nearest(key).await?;
+        let planned = place.is_local() && self.places().len() == 1;
+        if planned {
+            let (control, storage) = (Control::default(), place.storage.as_ref());
+            let archive = Archive::of(storage, &backup, &self.data, &control).await?;
             let options = PlanOptions { scope: scope.clone(), deep: false };
             refuse(&self.plan_of(archive, key, options).await?)?;
         }
+        let lease = self.lock().await?;
         let job = self.jobs.open(JobKind::Restore, Method::Api, key);
-        Ok(Restoring { vault: self.clone(), storage, backup, scope, job, ticket })
+        let held = Held::keep(lease, job.control());
+        let (vault, key) = (self.clone(), key.clone());
+        Ok(Restoring { vault, key, scope, planned, job, held, ticket })
     }
 
     /// Makes the data from before the last restore the next to be swapped in, and asks for the
@@ -121,11 +126,12 @@ impl Restoring {
         let runtime = self.vault.runtime.clone();
         runtime.spawn(async move {
             let result = self.run().await;
+            self.held.release().await;
             match result {
                 Ok(id) => {
                     // How it ends is known only after the restart.
                     self.job.hand_over(&id).await;
-                    tracing::info!(key = %self.backup.key, "a restore is staged, restarting");
+                    tracing::info!(key = %self.key, "a restore is staged, restarting");
                     self.vault.restart.send_replace(true);
                     std::mem::forget(self.ticket);
                     Ok(())
@@ -139,22 +145,61 @@ impl Restoring {
         })
     }
 
-    /// The id of the staged restore.
+    /// The id of the staged restore: of the nearest copy that is there and sound.
     async fn run(&self) -> Result<String> {
-        let control = self.job.control().clone();
-        let data = self.vault.data.clone();
-        let key = self.backup.key.clone();
-        let archive = Archive::of(self.storage.as_ref(), &self.backup, &data, &control).await?;
-        if self.storage.local_path(&key).is_none() {
+        let mut first: Option<Error> = None;
+        let mut saved = !self.vault.restore.safety_backup;
+        for place in self.vault.sources() {
+            let failed = match self.fetch(&place).await {
+                Ok(archive) => {
+                    if !saved {
+                        self.save_present().await?;
+                        saved = true;
+                    }
+                    match self.stage(archive).await {
+                        Ok(id) => return Ok(id),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            match failed.kind() {
+                Kind::Cancelled | Kind::NoSpace => return Err(failed),
+                Kind::NotFound => {
+                    first = first.or(Some(failed));
+                    continue;
+                }
+                _ => {}
+            }
+            let name = place.name.as_ref();
+            tracing::error!(name, key = %self.key, error = failed.full(), "cannot restore from it");
+            if self.vault.places().len() > 1 {
+                self.job.note(format!("not restored from {name}: {}", failed.message()));
+            }
+            // That it is missing elsewhere says less than what is wrong here.
+            first = first.filter(|error| error.kind() != &Kind::NotFound).or(Some(failed));
+        }
+        Err(first.unwrap_or_else(|| Error::internal("there is no destination")))
+    }
+
+    /// The archive of one place, if its plan can work.
+    async fn fetch(&self, place: &Place) -> Result<Archive> {
+        let (data, control) = (self.vault.data.clone(), self.job.control());
+        let backup = place.storage.head(&self.key).await?;
+        let archive = Archive::of(place.storage.as_ref(), &backup, &data, control).await?;
+        if !self.planned {
             let options = PlanOptions { scope: self.scope.clone(), deep: false };
-            let (data, key, path) = (data.clone(), key.clone(), archive.path().to_owned());
+            let (key, path) = (self.key.clone(), archive.path().to_owned());
             let plan = move || restore::plan(&data, &path, &key, &options, &Control::default());
             refuse(&spawn_blocking(plan).await.context("the planning thread stopped")??)?;
         }
-        if self.vault.restore.safety_backup {
-            self.save_present(&control).await?;
-        }
+        Ok(archive)
+    }
+
+    async fn stage(&self, archive: Archive) -> Result<String> {
+        let (data, key) = (self.vault.data.clone(), self.key.clone());
         let (clock, scope) = (self.vault.clock.clone(), self.scope.clone());
+        let control = self.job.control().clone();
         let (id, notes) = spawn_blocking(move || {
             let staged = restore::stage(&data, archive.path(), &key, &scope, &clock, &control)?;
             drop(archive);
@@ -175,22 +220,19 @@ impl Restoring {
     }
 
     /// Makes a backup of the data that is about to go.
-    async fn save_present(&self, control: &Control) -> Result<()> {
+    async fn save_present(&self) -> Result<()> {
         let wanted = Key::before_restore(self.vault.clock.now());
-        let key = create::free_key(self.storage.as_ref(), create::Name::Generated(wanted)).await?;
-        let (backup, outcome) = create::store(&self.vault, &self.storage, &key, control).await?;
-        let label = format!("before the restore of {}", self.backup.key);
+        let key = create::free_key_everywhere(&self.vault, create::Name::Generated(wanted)).await?;
+        let label = format!("before the restore of {}", self.key);
         let maker = Maker { job: self.job.id(), method: Method::Api, label };
-        self.vault.record(&self.storage, &backup, &outcome, maker).await;
-        if outcome.worse {
-            let why = outcome.notes.first().map_or("", String::as_str);
+        let made = create::make(&self.vault, &key, &self.job, &maker).await?;
+        if let Some(why) = made.worse {
             let message = format!("The backup {key} before the restore is not complete: {why}");
             return Err(Error::new(Kind::Unavailable, message)
                 .hint("cure that, or restore without safety_backup"));
         }
-        tracing::info!(key = %backup.key, "made a backup before the restore");
+        tracing::info!(key = %made.backup.key, "made a backup before the restore");
         self.job.note(format!("the data from before is in the backup {key}"));
-        outcome.notes.into_iter().for_each(|note| self.job.note(note));
         Ok(())
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Kind, Result};
 use crate::vault::Vault;
 use crate::vault::catalog::{Known, ProofKind};
 use crate::vault::jobs::Method;
+use crate::vault::places::Place;
 
 /// Time between two rounds.
 const EVERY: TimeDelta = TimeDelta::days(1);
@@ -32,16 +33,33 @@ impl Vault {
             return Ok(());
         }
         self.catalog().keep_time(&name, now).await?;
-        if prune && !self.care().retention.is_empty() {
+        if prune && self.has_rules() {
             let (_, task) = self.prune(Method::Scheduled).await?;
             // How it ended is in its record.
             drop(task);
         }
         let Some(within) = self.care().proof.all_within.filter(|_| verify) else { return Ok(()) };
-        let storage = self.storage();
-        let known = self.catalog().about(&storage.place(), &storage.list().await?).await?;
+        let mut failed = None;
+        for place in self.places() {
+            if let Err(error) = self.prove_old(&place, within, now).await {
+                let name = place.name.as_ref();
+                tracing::error!(name, error = error.full(), "old backups there were not read");
+                failed = failed.or(Some(error));
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn prove_old(
+        self: &Arc<Self>,
+        place: &Place,
+        within: Duration,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
+        let known = self.known_at(place).await?;
         for one in to_prove(&known, within, now) {
-            match self.begin_proof(&one.key, ProofKind::Read, Method::Scheduled).await {
+            let (kind, method) = (ProofKind::Read, Method::Scheduled);
+            match self.begin_proof_at(place, &one.key, kind, method).await {
                 Ok(proving) => drop(proving.spawn()),
                 // It went meanwhile.
                 Err(error) if error.kind() == &Kind::NotFound => {}

@@ -3,17 +3,47 @@
 use crate::config::Space;
 use crate::error::{Error, Kind, Result};
 use crate::fsx;
-use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::catalog::{Known, Origin};
+use crate::vault::places::Place;
 
 impl Vault {
-    /// Refuses a backup for which there is no room: it needs a tenth more than the last one.
+    /// Refuses a backup for which no destination has room.
     ///
     /// # Errors
     /// [`Kind::NoSpace`] with the numbers; with a quota the storage's own.
-    pub(super) async fn require_room(&self, storage: &dyn Storage) -> Result<()> {
-        let rule = self.care().space;
+    pub(super) async fn require_room(&self) -> Result<()> {
+        let mut refused = None;
+        for place in self.places() {
+            match self.patiently(self.require_room_at(&place)).await {
+                Ok(()) => return Ok(()),
+                // One that is silent now may take it, or it waits.
+                Err(error) if error.kind() != &Kind::NoSpace && self.can_wait() => return Ok(()),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The destinations that a new backup goes to, and those that have no room for it.
+    pub(super) async fn places_with_room(&self) -> (Vec<Place>, Vec<(Place, Error)>) {
+        let (mut roomy, mut full) = (self.places(), Vec::new());
+        if roomy.len() == 1 {
+            // That was asked before the job began.
+            return (roomy, full);
+        }
+        for place in std::mem::take(&mut roomy) {
+            match self.patiently(self.require_room_at(&place)).await {
+                Err(error) if error.kind() == &Kind::NoSpace => full.push((place, error)),
+                _ => roomy.push(place),
+            }
+        }
+        (roomy, full)
+    }
+
+    /// Refuses a backup for which there is no room: it needs a tenth more than the last one.
+    async fn require_room_at(&self, place: &Place) -> Result<()> {
+        let (rule, storage) = (self.care().space, &place.storage);
         let earlier = match self.catalog().newest(&storage.place()).await {
             Ok(earlier) => earlier,
             Err(error) => {
@@ -27,8 +57,7 @@ impl Vault {
             None => 0,
             Some(_) => storage.list().await?.iter().map(|backup| backup.size_bytes).sum(),
         };
-        let folder = earlier.first().and_then(|one| storage.local_path(&one.key));
-        let free = folder.and_then(|path| path.parent().and_then(|at| fsx::free_bytes(at).ok()));
+        let free = place.folder().and_then(|folder| fsx::free_bytes(&folder).ok());
         refuse(needed, free, stored, rule)
     }
 }

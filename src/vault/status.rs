@@ -14,6 +14,7 @@ use crate::storage::Storage;
 use crate::vault::Vault;
 use crate::vault::catalog::Known;
 use crate::vault::jobs::{Job, JobKind, State};
+use crate::vault::places::Place;
 
 /// Backups over which a trend is told.
 const TREND_BACKUPS: usize = 10;
@@ -74,6 +75,11 @@ pub struct Report {
 }
 
 impl Report {
+    fn fails(&mut self, reason: String) {
+        self.health = Health::Failing;
+        self.reasons.push(reason);
+    }
+
     /// The report as the API and `pocketvault status --json` tell it.
     pub fn to_json(&self) -> Value {
         let one = |known: &Option<Known>| {
@@ -102,19 +108,42 @@ impl Report {
 }
 
 impl Vault {
-    /// How it stands at this moment.
+    /// How it stands at this moment at each destination, with how many backups wait for it.
     ///
     /// # Errors
-    /// The storage or the catalog cannot be read.
-    pub async fn status(&self) -> Result<Report> {
-        let storage = self.storage();
-        let known = self.catalog().about(&storage.place(), &storage.list().await?).await?;
+    /// The only storage, or the catalog, cannot be read.
+    pub async fn status(&self) -> Result<Vec<(Place, Report, usize)>> {
+        let (mut all, waiting) = (Vec::new(), self.waiting());
+        for place in self.places() {
+            let of_it = waiting.iter().filter_map(|one| one.destinations.get(place.name.as_ref()));
+            let errors: Vec<&String> = of_it.collect();
+            let report = self.status_at(&place, errors.last().map(|error| error.as_str())).await?;
+            all.push((place, report, errors.len()));
+        }
+        Ok(all)
+    }
+
+    async fn status_at(&self, place: &Place, waits: Option<&str>) -> Result<Report> {
+        let storage = &place.storage;
+        let (known, silent) = match self.patiently(storage.list()).await {
+            Ok(listed) => (self.catalog().about(&storage.place(), &listed).await?, None),
+            Err(error) if !self.can_wait() => return Err(error),
+            Err(error) => (self.catalog().newest(&storage.place()).await?, Some(error)),
+        };
         let last_try = self.jobs().list().into_iter().find(|job| {
             // What was cancelled on request failed nobody.
             job.kind == JobKind::Create && !matches!(job.state, State::Running | State::Cancelled)
         });
         let (free, now) = (free_beside(storage.as_ref(), &known), self.clock().now());
-        Ok(judge(storage.place(), &known, last_try.as_ref(), free, self.care().status, now))
+        let rule = self.care().status;
+        let mut report = judge(storage.place(), &known, last_try.as_ref(), free, rule, now);
+        if let Some(error) = silent {
+            report.fails(format!("it cannot be listed: {}", error.message()));
+        }
+        if let Some(error) = waits {
+            report.fails(format!("backups wait to be sent there: {error}"));
+        }
+        Ok(report)
     }
 }
 

@@ -12,11 +12,14 @@ impl Vault {
     /// Sweeps now and each hour. Never returns.
     pub async fn sweep_uploads(self: Arc<Self>) {
         loop {
-            match self.storage().sweep_uploads().await {
-                Ok(0) => {}
-                Ok(swept) => tracing::info!(swept, "gave back what broken-off uploads left"),
-                Err(error) => {
-                    tracing::warn!(error = error.full(), "cannot look for broken-off uploads");
+            for place in self.places() {
+                let name = place.name.as_ref();
+                match place.storage.sweep_uploads().await {
+                    Ok(0) => {}
+                    Ok(swept) => tracing::info!(name, swept, "gave back what uploads left"),
+                    Err(error) => {
+                        tracing::warn!(name, error = error.full(), "cannot look for old uploads");
+                    }
                 }
             }
             tokio::time::sleep(EVERY).await;

@@ -19,7 +19,7 @@ use crate::restore::{self, Phase, Scope, StageOptions};
 use crate::source::{Access, PocketBaseFolder};
 use crate::storage::LocalStorage;
 use crate::vault::catalog::Catalog;
-use crate::vault::{Jobs, Method, Parts, State, Vault};
+use crate::vault::{Beside, Jobs, Method, Parts, State, Vault};
 
 /// A vault on a new `pb_data` in a temporary folder.
 struct Ground {
@@ -37,6 +37,7 @@ impl Ground {
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), Access::Owned),
             storage: Arc::new(LocalStorage::new(data.backups())),
+            beside: Beside::default(),
             data: data.clone(),
             archive,
             restore: RestoreConfig::default(),

@@ -9,12 +9,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::archive::TailProbe;
 use crate::backup::{Backup, Key};
+use crate::config::destination::SpoolWhen;
 use crate::control::{Control, Step};
 use crate::error::{Error, Kind, Result};
-use crate::storage::{ByteStream, PutMode};
+use crate::storage::ByteStream;
 use crate::vault::Vault;
 use crate::vault::catalog::{Known, Origin};
-use crate::vault::jobs::{JobKind, Method};
+use crate::vault::jobs::{JobHandle, JobKind, Method};
+use crate::vault::spread;
 
 /// How long a client may send nothing before the upload is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
@@ -37,18 +39,33 @@ impl Vault {
             let job = vault.jobs.open(JobKind::Upload, Method::Api, &key);
             job.control().enter(Step::Transferring);
             let body = watched(body, job.control().clone());
-            let storage = vault.storage();
-            let result = storage.put(&key, probed(body), PutMode::Create).await;
+            let result = vault.take_in(probed(body), &key, &job).await;
             if let Ok(backup) = &result {
                 tracing::info!(%key, size_bytes = backup.size_bytes, "took in a backup");
-                let known = Known { origin: Origin::Uploaded, ..Known::found(backup) };
-                if let Err(error) = vault.catalog().save(&storage.place(), &known).await {
-                    tracing::warn!(error = error.full(), "the catalog lacks an upload");
-                }
             }
             job.finish(&result).await;
             result
         })
+    }
+
+    /// Stores the stream everywhere. It comes only once: where no destination takes it and
+    /// nothing is always spooled, the client has to send it again, and is told.
+    async fn take_in(&self, body: ByteStream, key: &Key, job: &JobHandle) -> Result<Backup> {
+        let mut places = self.places();
+        if self.spool_when() == SpoolWhen::Always && self.needs_spool() {
+            places.extend(self.spool_place());
+        }
+        let mut sent = spread::send(body, &places, key).await;
+        if let Some(error) = sent.broken.take() {
+            return Err(error);
+        }
+        for (place, backup) in &sent.kept {
+            let known = Known { origin: Origin::Uploaded, ..Known::found(backup) };
+            if let Err(error) = self.catalog().save(&place.storage.place(), &known).await {
+                tracing::warn!(error = error.full(), "the catalog lacks an upload");
+            }
+        }
+        Ok(self.settle(sent, key, job).await?.backup)
     }
 }
 

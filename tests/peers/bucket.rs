@@ -23,25 +23,40 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 const MEMORY_MIB_MAX: u64 = 64;
 
 /// A running versitygw with one bucket.
-struct Gateway {
+pub(crate) struct Gateway {
     child: Child,
-    endpoint: String,
+    pub(crate) endpoint: String,
     _home: TempDir,
 }
 
 impl Gateway {
     fn start() -> Option<Self> {
+        Self::start_with(BUCKET, |root, side| {
+            let options = ["--access", ACCESS_KEY, "--secret", SECRET, "--region", REGION, "posix"];
+            [&options[..], &["--sidecar", side, root]]
+                .concat()
+                .into_iter()
+                .map(Into::into)
+                .collect()
+        })
+    }
+
+    /// With a bucket, and arguments by the folder of the buckets and the one beside it.
+    pub(crate) fn start_with(
+        bucket: &str,
+        arguments: impl Fn(&str, &str) -> Vec<String>,
+    ) -> Option<Self> {
         let program = tools::versitygw()?;
         let home = scratch();
         let [root, side] = ["root", "meta"].map(|name| home.path().join(name));
-        fs::create_dir_all(root.join(BUCKET)).expect("a bucket");
+        fs::create_dir_all(root.join(bucket)).expect("a bucket");
         fs::create_dir_all(&side).expect("a folder");
+        let text = |path: &Path| path.to_str().expect("a path").to_owned();
         let address = free_address();
         let log = File::create(home.path().join("log")).expect("a log");
         let child = Command::new(program)
-            .args(["--access", ACCESS_KEY, "--secret", SECRET, "--region", REGION])
-            .args(["--port", &address, "posix", "--sidecar"])
-            .args([&side, &root])
+            .args(["--port", &address])
+            .args(arguments(&text(&root), &text(&side)))
             .current_dir(home.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))

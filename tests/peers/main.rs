@@ -5,6 +5,7 @@
 //! `bench` keeps the measurements of `benches/versus` alive.
 //! `trees` gives our archives to everything that reads zips.
 //! `bucket` has both keep their backups in one bucket of a real, independent S3 server.
+//! `compose` runs what `docker-compose.yml` says, without the containers around it.
 //! `browser` opens the pages in a real Chromium and does what people do there.
 //! `raw` sends, byte for byte, what the SDKs send that cannot be run here.
 //!
@@ -19,6 +20,7 @@
 mod bench;
 mod browser;
 mod bucket;
+mod compose;
 mod http;
 mod pocketbase;
 mod raw;

@@ -44,12 +44,13 @@ pub(crate) struct Program {
     pub(crate) kind: Kind,
     /// The PocketBase that ours runs behind itself.
     behind: Option<PathBuf>,
+    variables: Vec<(String, String)>,
 }
 
 impl Program {
     pub(crate) fn pocketvault() -> Self {
         let path = env!("CARGO_BIN_EXE_pocketvault").into();
-        Self { path, kind: Kind::Pocketvault, behind: None }
+        Self { path, kind: Kind::Pocketvault, behind: None, variables: Vec::new() }
     }
 
     /// Ours, with that PocketBase behind it.
@@ -57,8 +58,13 @@ impl Program {
         Self { behind: Some(pocketbase), ..Self::pocketvault() }
     }
 
+    /// The same with these environment variables.
+    pub(crate) fn with_variables(self, variables: Vec<(String, String)>) -> Self {
+        Self { variables, ..self }
+    }
+
     pub(crate) fn pocketbase(path: PathBuf) -> Self {
-        Self { path, kind: Kind::PocketBase, behind: None }
+        Self { path, kind: Kind::PocketBase, behind: None, variables: Vec::new() }
     }
 
     /// Ours, unless the environment names a PocketBase to prove the tests with.
@@ -156,7 +162,7 @@ impl Program {
         }
         let around = dir.parent().expect("a folder has a parent");
         fs::create_dir_all(around).expect("a folder to start in");
-        command.current_dir(around);
+        command.current_dir(around).envs(self.variables.iter().cloned());
         command
     }
 }

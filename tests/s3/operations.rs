@@ -148,7 +148,7 @@ fn perform(head: &Head, operation: Operation, body: Vec<u8>, world: &mut World) 
         Operation::List => list(head, bucket, &habits),
         Operation::ListUploads => list_uploads(head, bucket),
         Operation::Get | Operation::Head => get(head, bucket.objects.get(&key), &habits),
-        Operation::Put => match refused(head, bucket.objects.contains_key(&key), &habits) {
+        Operation::Put => match refused(head, bucket.objects.get(&key), &habits) {
             Some(refused) => refused,
             None => {
                 let object = kept(Object::new(body, told(head)), &habits);
@@ -203,8 +203,7 @@ fn put_part(head: &Head, bucket: &mut Bucket, body: Vec<u8>, habits: &Habits) ->
 
 fn complete(head: &Head, bucket: &mut Bucket, key: &str, body: &[u8], habits: &Habits) -> Reply {
     let id = head.query("uploadId").unwrap_or_default();
-    let taken = bucket.objects.contains_key(key);
-    if let Some(refused) = refused(head, taken, habits) {
+    if let Some(refused) = refused(head, bucket.objects.get(key), habits) {
         return refused;
     }
     let Some(index) = bucket.uploads.iter().position(|upload| upload.id == id) else {
@@ -348,12 +347,16 @@ fn list_uploads(head: &Head, bucket: &Bucket) -> Reply {
 }
 
 /// What a conditional write is answered with when it may not happen.
-fn refused(head: &Head, taken: bool, habits: &Habits) -> Option<Reply> {
-    head.header("if-none-match")?;
-    match habits.conditions {
-        Conditions::Kept if taken => Some(Reply::error(412, "PreconditionFailed")),
-        Conditions::Refused => Some(Reply::error(501, "NotImplemented")),
-        Conditions::Kept | Conditions::Ignored => None,
+fn refused(head: &Head, there: Option<&Object>, habits: &Habits) -> Option<Reply> {
+    let wants = head.header("if-match");
+    head.header("if-none-match").or(wants)?;
+    match (habits.conditions, wants, there) {
+        (Conditions::Refused, _, _) => Some(Reply::error(501, "NotImplemented")),
+        (Conditions::Ignored, _, _) => None,
+        (Conditions::Kept, Some(_), None) => Some(Reply::error(404, "NoSuchKey")),
+        (Conditions::Kept, Some(etag), Some(there)) if etag == quoted(&there.etag) => None,
+        (Conditions::Kept, None, None) => None,
+        (Conditions::Kept, _, Some(_)) => Some(Reply::error(412, "PreconditionFailed")),
     }
 }
 

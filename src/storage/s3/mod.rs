@@ -5,6 +5,7 @@
 
 mod client;
 mod failure;
+mod lease;
 mod ledger;
 mod listing;
 mod options;
@@ -24,15 +25,15 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use http::{Method, StatusCode};
 use object_store::client::HttpError;
-use url::Url;
 
 use crate::backup::{Backup, DUMP_SUFFIX, Key};
 use crate::config::storage::{Encryption, S3Extras};
 use crate::error::{Error, Kind, Result, Violation, chain};
-use crate::storage::{ByteStream, PutMode, Storage};
+use crate::storage::{ByteStream, Lease, PutMode, Storage};
 
 use client::{Call, Client, Patience, Reply, SILENCE_MAX, SharedClient};
 use failure::Failure;
+use lease::S3Lease;
 use ledger::{Ledger, Record};
 use parts::Plan;
 use upload::Upload;
@@ -112,16 +113,6 @@ impl S3Storage {
     /// The largest archive that an upload can hold, in bytes.
     pub fn largest_bytes(&self) -> u64 {
         self.plan.largest_bytes()
-    }
-
-    /// An address from which a backup can be downloaded without credentials until `valid` is
-    /// over; whether it exists is not asked.
-    ///
-    /// # Errors
-    /// [`Kind::NotFound`] for names that no backup here can have; there are no credentials.
-    pub async fn presign(&self, key: &Key, valid: Duration) -> Result<Url> {
-        self.require_ours(key)?;
-        self.client.presign(&self.object(key), valid).await
     }
 
     /// The object's full name.
@@ -274,6 +265,16 @@ impl Storage for S3Storage {
 
     fn place(&self) -> String {
         format!("s3:{}/{}", self.client.bucket_url(), self.folder())
+    }
+
+    async fn lock(&self) -> Result<Option<Box<dyn Lease>>> {
+        Ok(Some(Box::new(S3Lease::take(self).await?)))
+    }
+
+    async fn presign(&self, key: &Key, valid: Duration) -> Result<Option<String>> {
+        self.require_ours(key)?;
+        let url = self.client.presign(&self.object(key), valid).await?;
+        Ok(Some(url.into()))
     }
 
     async fn sweep_uploads(&self) -> Result<usize> {

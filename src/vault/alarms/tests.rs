@@ -22,7 +22,7 @@ use crate::settings::store::Store;
 use crate::source::{self, PocketBaseFolder};
 use crate::storage::LocalStorage;
 use crate::vault::catalog::Catalog;
-use crate::vault::{Jobs, Method, Parts};
+use crate::vault::{Beside, Jobs, Method, Parts};
 
 struct Ground {
     dir: tempfile::TempDir,
@@ -69,6 +69,7 @@ impl Ground {
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source::Access::Owned),
             storage: Arc::new(LocalStorage::new(data.backups())),
+            beside: Beside::default(),
             data,
             archive: WriteOptions::default(),
             restore: RestoreConfig::default(),

@@ -229,8 +229,8 @@ impl Rota {
 
     /// Whether a backup that was made removes what the rules no longer keep: no schedule does.
     fn prunes_by_itself(&self) -> bool {
-        let has_rules = !self.scheduler().vault.care().retention.is_empty();
-        has_rules && !self.scheduler().scheduled.prune.load(Ordering::Relaxed)
+        self.scheduler().vault.has_rules()
+            && !self.scheduler().scheduled.prune.load(Ordering::Relaxed)
     }
 
     async fn change(&self, name: &str, change: impl FnOnce(&mut Kept)) {

@@ -23,7 +23,7 @@ use crate::vault::alarms::Alarms;
 use crate::vault::catalog::{Catalog, Known};
 use crate::vault::jobs::Method;
 use crate::vault::mailer::Mailer;
-use crate::vault::{JobKind, Jobs, Parts, Vault};
+use crate::vault::{Beside, JobKind, Jobs, Parts, Vault};
 
 struct Ground {
     home: tempfile::TempDir,
@@ -69,6 +69,7 @@ impl Ground {
         let vault = Vault::new(Parts {
             source: PocketBaseFolder::new(data.clone(), source::Access::Owned),
             storage: Arc::new(LocalStorage::new(data.backups())),
+            beside: Beside::default(),
             data,
             archive: WriteOptions::default(),
             restore: RestoreConfig::default(),

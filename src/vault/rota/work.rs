@@ -118,15 +118,17 @@ impl Rota {
 
     async fn begin_verify(&self, percent: u8) -> Result<Begun> {
         let vault = self.scheduler().vault.clone();
-        let storage = vault.storage();
-        let known = vault.catalog().about(&storage.place(), &storage.list().await?).await?;
         let mut tasks = Vec::new();
-        for one in share(&known, percent) {
-            match vault.begin_proof(&one.key, ProofKind::Read, Method::Scheduled).await {
-                Ok(proving) => tasks.push(proving.spawn()),
-                // It went meanwhile.
-                Err(error) if error.kind() == &Kind::NotFound => {}
-                Err(error) => return Err(error),
+        for place in vault.places() {
+            let known = vault.known_at(&place).await?;
+            for one in share(&known, percent) {
+                let (kind, method) = (ProofKind::Read, Method::Scheduled);
+                match vault.begin_proof_at(&place, &one.key, kind, method).await {
+                    Ok(proving) => tasks.push(proving.spawn()),
+                    // It went meanwhile.
+                    Err(error) if error.kind() == &Kind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         let end = async move {
@@ -150,10 +152,9 @@ impl Rota {
 
     async fn begin_drill(&self) -> Result<Begun> {
         let vault = self.scheduler().vault.clone();
-        let storage = vault.storage();
-        let known = vault.catalog().about(&storage.place(), &storage.list().await?).await?;
-        let newest = known.iter().filter(|one| one.is_good()).max_by_key(|one| one.made);
-        let newest = newest.ok_or_else(|| {
+        let overview = vault.overview().await?;
+        let good = overview.iter().map(|spread| &spread.known).filter(|one| one.is_good());
+        let newest = good.max_by_key(|one| one.made).ok_or_else(|| {
             Error::new(Kind::NotFound, "There is no good backup that could be restored.")
         })?;
         let drill = vault.begin_proof(&newest.key, ProofKind::Drill, Method::Scheduled).await?;

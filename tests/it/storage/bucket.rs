@@ -72,6 +72,7 @@ async fn a_presigned_address_opens_one_backup_for_a_while() {
     let name = key("a b@.zip");
     bench.storage.put(&name, body(b"content"), PutMode::Create).await.expect("stored");
     let url = bench.storage.presign(&name, Duration::from_secs(60)).await.expect("signed");
+    let url: url::Url = url.expect("an address").parse().expect("a URL");
     assert_eq!(fetched(&url).await, (200, b"content".to_vec()));
     let mut other = url.clone();
     other.set_path("/backups/other.zip");

@@ -1,8 +1,13 @@
 //! Where backups are kept: one suite for every implementation, and what only S3 can do wrong.
 
 mod bucket;
+mod destinations;
 mod faults;
+mod lock;
+mod redirect;
+mod rules;
 mod server;
+mod spooling;
 mod suite;
 
 use std::time::Duration;

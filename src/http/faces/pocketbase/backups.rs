@@ -19,7 +19,7 @@ use crate::http::prefer::Preference;
 use crate::http::query;
 use crate::http::respond;
 use crate::restore::Scope;
-use crate::vault::{Creating, Method};
+use crate::vault::{Creating, Method, WAITS};
 
 const FORM: &[Field] = &[Field { name: "name", element: "Name", shape: Shape::Text }];
 
@@ -156,6 +156,7 @@ fn name_taken() -> ApiError {
 fn failed(error: &Error) -> ApiError {
     match error.kind() {
         Kind::Exists => name_taken(),
+        _ if error.message() == WAITS => ApiError::bad_request(WAITS),
         _ => ApiError::bad_request("Failed to create backup."),
     }
 }

@@ -1,16 +1,21 @@
 //! `GET` and `HEAD /api/backups/{key}?token=…`
 
-use std::fs::File;
+use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::http::Method;
+use actix_web::http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY};
 
 use crate::auth::keys::TokenKind;
 use crate::backup::Key;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::http::call::Call;
 use crate::http::download::{self, Object, Source};
 use crate::http::fault::{Answer, ApiError, NOT_FOUND, SOMETHING};
 use crate::http::query;
+
+/// How long an address in the store opens a backup; a download that began goes on.
+const ADDRESS_VALID: Duration = Duration::from_secs(15 * 60);
 
 /// Sends a backup to whoever holds a superuser's file token.
 pub(super) async fn download(call: &Call, key: &[u8]) -> Answer<HttpResponse> {
@@ -22,43 +27,47 @@ pub(super) async fn download(call: &Call, key: &[u8]) -> Answer<HttpResponse> {
         return Err(insufficient());
     }
     let key = super::key::of_path(key).map_err(|error| missing(&error))?;
+    if let Some(address) = elsewhere(call, &key).await.map_err(|error| missing(&error))? {
+        tracing::info!(%key, by = caller.email(), ip = call.real_ip, "a download is sent on");
+        return Ok(redirected(&address));
+    }
     let (object, source) = open(call, &key).await.map_err(|error| missing(&error))?;
     tracing::info!(%key, by = caller.email(), ip = call.real_ip, "a backup is downloaded");
     download::respond(&call.request, &object, source).await.map_err(|error| missing(&error))
 }
 
+/// Where in the store the backup can be had, if the client or our own options want that.
+/// HEAD is answered here: an address is signed for one method.
+async fn elsewhere(call: &Call, key: &Key) -> Result<Option<String>> {
+    let asked = query::first(call.request.query_string(), "redirect");
+    let wanted = match asked.as_deref() {
+        None => call.services.storage.redirect,
+        Some(value) => matches!(value, "1" | "true"),
+    };
+    if !wanted || call.request.method() != Method::GET {
+        return Ok(None);
+    }
+    let (place, _) = call.services.vault.nearest(key).await?;
+    place.storage.presign(key, ADDRESS_VALID).await
+}
+
+/// Nobody may keep the address: it opens the backup without a token while it is valid.
+fn redirected(address: &str) -> HttpResponse {
+    let mut response = HttpResponse::TemporaryRedirect();
+    response.insert_header((LOCATION, address)).insert_header((CACHE_CONTROL, "no-store"));
+    response.insert_header((REFERRER_POLICY, "no-referrer")).finish()
+}
+
 async fn open(call: &Call, key: &Key) -> Result<(Object, Source)> {
-    let storage = call.services.vault.storage();
-    let backup = storage.head(key).await?;
+    let (place, backup) = call.services.vault.nearest(key).await?;
+    let storage = place.storage;
     let object = Object {
         name: key.to_string(),
         size_bytes: backup.size_bytes,
         modified: backup.modified,
         content_type: storage.content_type(key).await,
     };
-    let source = match storage.local_path(key) {
-        Some(path) => {
-            let file = tokio::task::spawn_blocking(move || File::open(path)).await;
-            Source::File(file.context("a thread stopped")?.map_err(unopened)?)
-        }
-        None => {
-            let key = key.clone();
-            Source::Ranges(Box::new(move |range| {
-                let (storage, key) = (storage.clone(), key.clone());
-                Box::pin(async move { storage.get(&key, Some(range)).await })
-            }))
-        }
-    };
-    Ok((object, source))
-}
-
-/// A backup that was deleted since it was looked up is missing like any other.
-fn unopened(error: std::io::Error) -> Error {
-    let kind = match error.kind() {
-        std::io::ErrorKind::NotFound => Kind::NotFound,
-        _ => Kind::Internal,
-    };
-    Error::new(kind, "cannot open the backup").because(error)
+    Ok((object, Source::stored(storage, key).await?))
 }
 
 fn missing(error: &Error) -> ApiError {

@@ -1,8 +1,7 @@
-//! Backups with what is known about them; proofs, pins, and what the rules no longer keep.
+//! New backups, proofs, pins, and what the rules no longer keep.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::backup::Key;
@@ -11,12 +10,15 @@ use crate::error::{Error, Kind};
 use crate::http::bind::{self, Field, Shape};
 use crate::http::body::Body;
 use crate::http::call::Call;
+use crate::http::faces::vault::backups::Shown;
 use crate::http::faces::vault::{accepted, key_of};
 use crate::http::fault::{Answer, ApiError, LOADING};
 use crate::http::guard::Superuser;
 use crate::http::respond;
-use crate::vault::Method;
-use crate::vault::catalog::{Known, ProofKind};
+use crate::vault::catalog::ProofKind;
+use crate::vault::prune::Pruning;
+use crate::vault::status::Report;
+use crate::vault::{Method, Place};
 
 const FORM: &[Field] = &[
     Field { name: "name", element: "Name", shape: Shape::Text },
@@ -24,65 +26,6 @@ const FORM: &[Field] = &[
 ];
 /// Longest label in characters.
 const LABEL_CHARS_MAX: usize = 200;
-
-/// A backup and what is known about it.
-#[derive(Debug, Serialize)]
-struct Shown {
-    key: String,
-    size: u64,
-    modified: String,
-    origin: &'static str,
-    method: &'static str,
-    label: String,
-    job: Option<u64>,
-    complete: bool,
-    missing: u64,
-    pinned: bool,
-    sha256: Option<String>,
-    proof: Option<ShownProof>,
-}
-
-#[derive(Debug, Serialize)]
-struct ShownProof {
-    when: String,
-    kind: &'static str,
-    ok: bool,
-    said: String,
-}
-
-impl From<Known> for Shown {
-    fn from(known: Known) -> Self {
-        Self {
-            key: known.key.to_string(),
-            size: known.size_bytes,
-            modified: pocketbase_time(known.made),
-            origin: known.origin.as_str(),
-            method: known.method.as_str(),
-            label: known.label,
-            job: known.job,
-            complete: known.complete,
-            missing: known.missing,
-            pinned: known.pinned,
-            sha256: known.sha256,
-            proof: known.proof.map(|proof| ShownProof {
-                when: pocketbase_time(proof.when),
-                kind: proof.kind.as_str(),
-                ok: proof.ok,
-                said: proof.said,
-            }),
-        }
-    }
-}
-
-/// `GET /api/vault/backups`
-pub(super) async fn list(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
-    let vault = &call.services.vault;
-    let storage = vault.storage();
-    let listed = storage.list().await?;
-    let known = vault.catalog().about(&storage.place(), &listed).await?;
-    let shown: Vec<Shown> = known.into_iter().map(Shown::from).collect();
-    respond::ok(call, &shown)
-}
 
 /// `POST /api/vault/backups` with an optional `name` and `label`: begins one, as a job.
 pub(super) async fn create(call: &mut Call, _: &Superuser) -> Answer<HttpResponse> {
@@ -128,22 +71,21 @@ pub(super) async fn pin(
     key: &[u8],
     pinned: bool,
 ) -> Answer<HttpResponse> {
-    let (vault, key) = (&call.services.vault, key_of(key)?);
-    let storage = vault.storage();
-    let (place, backup) = (storage.place(), storage.head(&key).await.map_err(told)?);
-    let known = Known { pinned, ..vault.catalog().find(&place, &backup).await? };
-    vault.catalog().save(&place, &known).await?;
+    let known = call.services.vault.pin(&key_of(key)?, pinned).await.map_err(told)?;
     respond::ok(call, &Shown::from(known))
 }
 
-/// `GET /api/vault/prune`: what would go.
+/// `GET /api/vault/prune`: what would go, of PocketBase's storage and of each destination.
 pub(super) async fn pruning(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
-    let pruning = call.services.vault.pruning().await?;
-    let bytes: u64 = pruning.expired.iter().map(|one| one.size_bytes).sum();
-    let kept = pruning.kept.len();
-    let expired: Vec<Shown> = pruning.expired.into_iter().map(Shown::from).collect();
-    let held = pruning.held;
-    respond::ok(call, &json!({"held": held, "expired": expired, "bytes": bytes, "kept": kept}))
+    let tell = |(place, pruning): (Place, Pruning)| {
+        let bytes: u64 = pruning.expired.iter().map(|one| one.size_bytes).sum();
+        let expired: Vec<Shown> = pruning.expired.into_iter().map(Shown::from).collect();
+        let (name, kept) = (place.name.as_ref(), pruning.kept.len());
+        json!({"name": name, "held": pruning.held, "expired": expired, "bytes": bytes,
+            "kept": kept})
+    };
+    let all = call.services.vault.pruning().await?;
+    respond::ok(call, &with_each(all.into_iter().map(tell).collect()))
 }
 
 /// `POST /api/vault/prune`: lets it go, as a job.
@@ -156,10 +98,24 @@ pub(super) async fn prune(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
 /// `GET /api/vault/status`
 pub(super) async fn status(call: &Call, _: &Superuser) -> Answer<HttpResponse> {
     let services = &call.services;
-    let mut shown = services.vault.status().await?.to_json();
+    let tell = |(place, report, waiting): (Place, Report, usize)| {
+        let mut shown = report.to_json();
+        shown["name"] = json!(place.name.as_ref());
+        shown["waiting"] = json!(waiting);
+        shown
+    };
+    let of_each = services.vault.status().await?.into_iter().map(tell).collect();
+    let mut shown = with_each(of_each);
     let next = services.rota.next_backup().await;
     shown["nextRun"] = json!(next.map(pocketbase_time));
     respond::ok(call, &shown)
+}
+
+/// What is told of each destination, below `destinations`; at the top that of the first.
+fn with_each(of_each: Vec<Value>) -> Value {
+    let mut shown = of_each.first().cloned().unwrap_or_default();
+    shown["destinations"] = Value::Array(of_each);
+    shown
 }
 
 /// What a client may know of why something cannot begin.

@@ -1,6 +1,5 @@
 //! Databases and their dumps.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use actix_web::HttpResponse;
@@ -170,20 +169,7 @@ async fn download(call: &Call, name: &[u8], key: &[u8]) -> Answer<HttpResponse> 
         modified: backup.modified,
         content_type: MEDIA_TYPE.to_owned(),
     };
-    let source = match storage.local_path(&key) {
-        Some(path) => {
-            let file = tokio::task::spawn_blocking(move || File::open(path)).await;
-            let file = file.context("a thread stopped")?;
-            Source::File(file.map_err(|_| ApiError::not_found(NOT_FOUND))?)
-        }
-        None => {
-            let key = key.clone();
-            Source::Ranges(Box::new(move |range| {
-                let (storage, key) = (storage.clone(), key.clone());
-                Box::pin(async move { storage.get(&key, Some(range)).await })
-            }))
-        }
-    };
+    let source = Source::stored(storage, &key).await.map_err(told)?;
     tracing::info!(database = vault.name(), %key, ip = call.real_ip, "a dump is downloaded");
     download::respond(&call.request, &object, source).await.map_err(told)
 }

@@ -1,5 +1,6 @@
 //! Our own API below `/api/vault`, for superusers only.
 
+mod backups;
 mod care;
 mod databases;
 mod events;
@@ -30,6 +31,7 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
     let superuser = Superuser::of(call)?;
     match route {
         VaultRoute::Database(route) => databases::dispatch(call, &superuser, route).await,
+        VaultRoute::BackupList => backups::list(call, &superuser).await,
         VaultRoute::Events => events::events(call, &superuser).await,
         VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,
@@ -39,7 +41,6 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::Program => program::get(call, &superuser).await,
         VaultRoute::RestoreStatus => restore::status(call, &superuser).await,
         VaultRoute::RestoreUndo => restore::undo(call, &superuser).await,
-        VaultRoute::BackupList => care::list(call, &superuser).await,
         VaultRoute::BackupCreate => care::create(call, &superuser).await,
         VaultRoute::BackupVerify(key) => care::prove(call, &superuser, &key, ProofKind::Read).await,
         VaultRoute::BackupDrill(key) => care::prove(call, &superuser, &key, ProofKind::Drill).await,
