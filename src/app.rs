@@ -112,9 +112,7 @@ impl App {
         program: Option<Behind>,
     ) -> Result<Self> {
         let data = config.data.clone();
-        let settings = Store::new(database.clone(), encryption_of(config), clock.clone());
-        let keeper = program.as_ref().map(|program| program.keeper.clone());
-        let settings = Arc::new(settings.with_keeper(keeper));
+        let settings = settings_of(config, &database, &clock, program.as_ref());
         let current = settings.current().await?;
         let superusers = Superusers::new(database.clone(), clock.clone());
         let (state, jobs, catalog) = open_history(&data, &clock).await?;
@@ -278,6 +276,17 @@ async fn alarms(
     let alarms = Alarms::new(notify, vault.clone(), state.clone(), mailer.clone())?;
     alarms.begin().await?;
     Ok(alarms)
+}
+
+/// PocketBase's settings; what of them is ours is kept where a program owns the folder.
+fn settings_of(
+    config: &Config,
+    database: &Database,
+    clock: &Clock,
+    program: Option<&Behind>,
+) -> Arc<Store> {
+    let settings = Store::new(database.clone(), encryption_of(config), clock.clone());
+    Arc::new(settings.with_keeper(program.map(|program| program.keeper.clone())))
 }
 
 /// What by the clock is ours to do.

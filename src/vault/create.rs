@@ -123,8 +123,9 @@ impl Creating {
                 Ok(made) => (Ok(made.backup), made.places),
                 Err(error) => (Err(error), Vec::new()),
             };
-            self.job.finish(&result).await;
+            // First: whoever sees that it ended may begin the next.
             drop(self.ticket);
+            self.job.finish(&result).await;
             if let Ok(backup) = &result {
                 self.vault.prove_new(&backup.key, &places).await;
             }

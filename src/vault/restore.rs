@@ -138,6 +138,7 @@ impl Restoring {
                 }
                 Err(error) => {
                     let result = Err(error);
+                    drop(self.ticket);
                     self.job.finish(&result).await;
                     result
                 }
