@@ -156,7 +156,7 @@ async fn list(vault: &DatabaseVault) -> Result<String> {
 }
 
 async fn backup(vault: &Arc<DatabaseVault>, made: &Made) -> Result<String> {
-    let chosen = made.key.as_deref().map(Key::named_dump).transpose()?;
+    let chosen = made.key.as_deref().map(|name| vault.chosen(name)).transpose()?;
     let creating = vault.begin_create(chosen, Method::Manual).await?;
     let job = creating.job();
     let task = creating.spawn();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::backup::DUMP_SUFFIX;
 use crate::config::FolderOptions;
 use crate::config::blnk::{Blnk, BlnkTable};
 use crate::config::storage::{StorageConfig, StorageOptions};
@@ -20,6 +21,8 @@ const NAME_BYTES_MAX: usize = 63;
 const PREFIX_BYTES_MAX: usize = 100;
 /// How long a dump or a restore may take unless told otherwise, in seconds.
 const TIMEOUT_S_DEFAULT: u64 = 6 * 3600;
+/// BosBase's table of requests.
+const BOSBASE_LOGS: &str = "public._logs";
 /// The database from which others are renamed unless told otherwise.
 const MAINTENANCE_DEFAULT: &str = "postgres";
 
@@ -33,8 +36,7 @@ pub(super) struct DatabaseTable {
     url: Option<String>,
     url_env: Option<String>,
     jobs: Option<NonZeroU32>,
-    #[serde(default)]
-    exclude_table_data: Vec<String>,
+    exclude_table_data: Option<Vec<String>>,
     timeout: Option<u64>,
     folder: Option<PathBuf>,
     #[serde(default)]
@@ -42,6 +44,8 @@ pub(super) struct DatabaseTable {
     key_prefix: Option<String>,
     maintenance_database: Option<String>,
     programs: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+    encryption_env: Option<String>,
 }
 
 /// What kind of database it is.
@@ -51,6 +55,8 @@ pub enum DatabaseKind {
     /// A PostgreSQL database.
     #[default]
     Postgresql,
+    /// A BosBase: a PostgreSQL database and a folder of files.
+    Bosbase,
 }
 
 impl DatabaseKind {
@@ -58,6 +64,15 @@ impl DatabaseKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Postgresql => "postgresql",
+            Self::Bosbase => "bosbase",
+        }
+    }
+
+    /// How names of its backups end.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Postgresql => DUMP_SUFFIX,
+            Self::Bosbase => ".zip",
         }
     }
 }
@@ -98,6 +113,17 @@ pub struct DatabaseConfig {
     pub maintenance_database: String,
     /// A folder with `pg_dump` and `pg_restore` that is looked into first.
     pub programs: Option<PathBuf>,
+    /// What a BosBase has beside its database.
+    pub bosbase: Option<BosbaseConfig>,
+}
+
+/// What a BosBase has beside its database.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BosbaseConfig {
+    /// Its `pb_data`, absolute.
+    pub data_dir: PathBuf,
+    /// The variable that holds the key of encrypted settings, and the key; empty for none.
+    pub encryption: (String, String),
 }
 
 impl fmt::Debug for DatabaseConfig {
@@ -160,11 +186,30 @@ impl DatabaseTable {
             return Err(unusable(&name, "a folder is not for storage = \"s3\""));
         }
         let folder = self.folder.map(std::path::absolute).transpose();
+        let data_dir = self.data_dir.map(std::path::absolute).transpose();
+        let data_dir =
+            data_dir.map_err(|error| unusable(&name, "no usable data_dir").because(error))?;
+        let bosbase = match (self.kind, data_dir) {
+            (DatabaseKind::Bosbase, Some(data_dir)) => {
+                let from = self.encryption_env.unwrap_or_default();
+                let key = variable(&from).unwrap_or_default();
+                Some(BosbaseConfig { data_dir, encryption: (from, key) })
+            }
+            (DatabaseKind::Bosbase, None) => {
+                return Err(unusable(&name, "type = \"bosbase\" needs data_dir, its pb_data"));
+            }
+            (DatabaseKind::Postgresql, None) => None,
+            (DatabaseKind::Postgresql, Some(_)) => {
+                return Err(unusable(&name, "data_dir is for type = \"bosbase\""));
+            }
+        };
+        // What BosBase logs holds passwords in clear.
+        let logs = || bosbase.iter().map(|_| BOSBASE_LOGS.to_owned()).collect();
         Ok(DatabaseConfig {
             kind: self.kind,
             url,
             jobs: self.jobs.unwrap_or(NonZeroU32::MIN),
-            exclude_table_data: self.exclude_table_data,
+            exclude_table_data: self.exclude_table_data.unwrap_or_else(logs),
             storage: self.storage,
             timeout: Duration::from_secs(self.timeout.unwrap_or(TIMEOUT_S_DEFAULT)),
             folder: folder.map_err(|error| unusable(&name, "no usable folder").because(error))?,
@@ -173,6 +218,7 @@ impl DatabaseTable {
                 .maintenance_database
                 .unwrap_or_else(|| MAINTENANCE_DEFAULT.to_owned()),
             programs: self.programs,
+            bosbase,
             name,
         })
     }
@@ -247,6 +293,8 @@ mod tests {
             (format!("{one}url = 'x'\n{one}url = 'y'"), "twice"),
             (format!("{one}url = 'x'\nkey_prefix = 'A/'"), "key_prefix"),
             (format!("{one}url = 'x'\nstorage = 's3'\nfolder = '/f'"), "folder"),
+            (format!("{one}url = 'x'\ntype = 'bosbase'"), "data_dir"),
+            (format!("{one}url = 'x'\ndata_dir = '/d'"), "bosbase"),
             ("[[database]]\nname = '../a'\nurl = 'x'".to_owned(), "../a"),
         ] {
             let error = parsed(&text).expect_err(&text);

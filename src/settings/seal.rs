@@ -35,7 +35,7 @@ impl Encryption {
     }
 
     /// The error for a row that is no JSON when there is no key.
-    pub(super) fn missing(&self) -> Error {
+    pub fn missing(&self) -> Error {
         let message = format!(
             "invalid settings db data or missing encryption key {:?}",
             self.variable.as_str()
@@ -56,7 +56,10 @@ impl Encryption {
     }
 
     /// Decrypts.
-    pub(super) fn open(&self, sealed: &[u8]) -> Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`]: it was not encrypted with this key; the key is none.
+    pub fn open(&self, sealed: &[u8]) -> Result<Vec<u8>> {
         let corrupt = |message: &'static str| {
             Error::new(Kind::Corrupt, message).hint(
                 "the key in the --encryptionEnv variable is not the one the settings in data.db \

@@ -10,6 +10,7 @@
 //! opens the items about as fast as it asks for them.
 
 mod agree;
+pub mod bosbase;
 mod files;
 mod mounts;
 mod names;

@@ -20,8 +20,13 @@ use crate::fsx;
 use crate::restore::journal::{Journal, Name};
 use crate::restore::stage::{SPARE_BYTES, require_idle};
 use crate::restore::{Scope, check, places};
+use crate::source::bosbase;
 
 pub use shown::{Contents, Loss, Migrations, Part, Plan, RowLoss, Sort};
+
+/// Why an archive of a BosBase is refused here.
+const OF_BOSBASE: &str = "The archive is a BosBase's: it has a dump of PostgreSQL and no data.db. \
+    Restore it where that database is configured.";
 
 /// How a plan is made.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +131,11 @@ fn contents(reader: &Reader, outline: &Outline<'_>) -> Contents {
     }
 }
 
+/// Whether it holds a dump of PostgreSQL with a manifest of ours.
+fn is_bosbase(reader: &Reader) -> bool {
+    [bosbase::DUMP, bosbase::MANIFEST].iter().all(|name| reader.find(name.as_bytes()).is_some())
+}
+
 /// What can be told of the databases from the directory and their first bytes.
 fn require_data(reader: &Reader, outline: &Outline<'_>, scope: &Scope) -> Result<()> {
     let corrupt = |message: String| Err(Error::new(Kind::Corrupt, message));
@@ -144,6 +154,7 @@ fn require_data(reader: &Reader, outline: &Outline<'_>, scope: &Scope) -> Result
             if name == DATA_DB {
                 return corrupt(match reader.find(DATA_DB.as_bytes()) {
                     Some(_) => format!("The archive's {name} is not a regular file."),
+                    None if is_bosbase(reader) => OF_BOSBASE.to_owned(),
                     None => format!("The archive has no {name}."),
                 });
             }

@@ -12,6 +12,7 @@ use crate::control::Control;
 use crate::error::{Context, Kind, Result};
 use crate::source::postgres::child::{Ended, Pipes, Running, guarded};
 use crate::source::postgres::programs::Programs;
+use crate::source::postgres::snapshot::Snapshot;
 use crate::source::postgres::target::Target;
 use crate::source::postgres::{Postgres, fault};
 
@@ -52,17 +53,35 @@ impl Postgres {
         sink: &mut dyn Sink,
         control: &Control,
     ) -> Result<Dumped> {
-        guarded(control, self.options.timeout, self.pass_on(programs, sink, control)).await
+        let passing = self.pass_on(programs, None, sink, control);
+        guarded(control, self.options.timeout, passing).await
+    }
+
+    /// As [`Postgres::dump`], of the moment that a snapshot holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn dump_of(
+        &self,
+        snapshot: &Snapshot,
+        programs: &Programs,
+        sink: &mut dyn Sink,
+        control: &Control,
+    ) -> Result<Dumped> {
+        let passing = self.pass_on(programs, Some(snapshot.id()), sink, control);
+        guarded(control, self.options.timeout, passing).await
     }
 
     async fn pass_on(
         &self,
         programs: &Programs,
+        snapshot: Option<&str>,
         sink: &mut dyn Sink,
         control: &Control,
     ) -> Result<Dumped> {
         let program = programs.folder.join("pg_dump");
-        let mut dump = Running::start(&program, &self.arguments(), &self.target, Pipes::Out)?;
+        let arguments = self.arguments(snapshot);
+        let mut dump = Running::start(&program, &arguments, &self.target, Pipes::Out)?;
         let reader = programs.folder.join("pg_restore");
         let nowhere = ["--file=/dev/null".into()];
         let mut proof = Running::start(&reader, &nowhere, &self.target, Pipes::In)?;
@@ -91,7 +110,7 @@ impl Postgres {
         Ok(sum.finish())
     }
 
-    fn arguments(&self) -> Vec<OsString> {
+    fn arguments(&self, snapshot: Option<&str>) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = [
             "--format=custom",
             "--compress=1",
@@ -102,6 +121,7 @@ impl Postgres {
         .to_vec();
         let excluded = self.options.exclude_table_data.iter();
         arguments.extend(excluded.map(|table| format!("--exclude-table-data={table}").into()));
+        arguments.extend(snapshot.map(|id| format!("--snapshot={id}").into()));
         arguments.push(Target::argument(self.target.database()).into());
         arguments
     }

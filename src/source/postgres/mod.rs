@@ -11,6 +11,7 @@ mod dump;
 mod fault;
 mod load;
 mod programs;
+mod snapshot;
 mod target;
 
 use std::fmt;
@@ -25,6 +26,7 @@ pub use connect::{Lock, close, execute, ident, literal, query_one, query_texts};
 pub use dump::{Dumped, Sink};
 pub use load::{Load, Loader};
 pub use programs::{Programs, shown as shown_version};
+pub use snapshot::Snapshot;
 pub use target::Target;
 
 /// What a source is made of. The URL holds a secret and is never shown.

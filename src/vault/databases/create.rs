@@ -56,7 +56,7 @@ impl DatabaseVault {
     ) -> Result<CreatingDump> {
         let name = match chosen {
             Some(key) => Name::Chosen(key),
-            None => Name::Generated(Key::generate_dump(&self.key_prefix, self.clock.now())),
+            None => Name::Generated(self.generated()),
         };
         let (Name::Chosen(wanted) | Name::Generated(wanted)) = &name;
         let held = self.hold(Operation::Create, wanted).await?;
@@ -107,7 +107,13 @@ impl CreatingDump {
         let found = vault.source.programs().await;
         let programs = Programs::for_dump(&found, self.lock.server_version())?;
         self.job.control().enter(Step::Archiving);
-        let (backup, dumped) = self.transfer(programs).await?;
+        let (backup, dumped) = match &vault.bosbase {
+            Some(bosbase) => {
+                let with = (&self.job, &self.lock, programs);
+                vault.archive_bosbase(bosbase, self.storage.as_ref(), &self.key, with).await?
+            }
+            None => self.transfer(programs).await?,
+        };
         let proof = Proof {
             sha256: dumped.sha256,
             bytes: dumped.bytes,

@@ -5,6 +5,7 @@
 //! with the same state folder (the command line beside a server), an advisory lock in the
 //! database for everybody else.
 
+mod bosbase;
 mod create;
 mod proof;
 mod restore;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-use crate::backup::{Backup, DUMP_SUFFIX, Key};
+use crate::backup::{Backup, Key};
 use crate::clock::Clock;
 use crate::config::databases::{DatabaseConfig, DatabaseKind, DatabaseStorage};
 use crate::config::storage::StorageConfig;
@@ -27,6 +28,7 @@ use crate::fsx;
 use crate::restore::postgres::{self as pg, Kept, Recovered};
 use crate::source::postgres::{Lock, Options, Postgres};
 use crate::storage::{LocalStorage, S3Options, S3Storage, Storage};
+use crate::vault::databases::bosbase::Bosbase;
 use crate::vault::flight::{Flight, Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Jobs, Method};
 
@@ -55,6 +57,7 @@ pub struct DatabaseVault {
     name: String,
     kind: DatabaseKind,
     source: Postgres,
+    bosbase: Option<Bosbase>,
     storage: Arc<dyn Storage>,
     /// Its folder of our state.
     folder: PathBuf,
@@ -153,6 +156,7 @@ impl DatabaseVault {
             name: config.name.clone(),
             kind: config.kind,
             source,
+            bosbase: config.bosbase.as_ref().map(Bosbase::new),
             storage,
             folder,
             local,
@@ -172,6 +176,26 @@ impl DatabaseVault {
     /// How names of new backups begin.
     pub fn key_prefix(&self) -> &str {
         &self.key_prefix
+    }
+
+    /// A name that a client chose for a new backup.
+    ///
+    /// # Errors
+    /// [`Kind::Invalid`] under `name`.
+    pub fn chosen(&self, name: &str) -> Result<Key> {
+        match self.kind {
+            DatabaseKind::Postgresql => Key::named_dump(name),
+            DatabaseKind::Bosbase => Key::named(name),
+        }
+    }
+
+    /// A generated name for a new backup: `<prefix>_<UTC>.dump`, or PocketBase's form.
+    fn generated(&self) -> Key {
+        let now = self.clock.now();
+        match self.kind {
+            DatabaseKind::Postgresql => Key::generate_dump(&self.key_prefix, now),
+            DatabaseKind::Bosbase => Key::generate(&self.key_prefix, now, false),
+        }
     }
 
     /// What it is.
@@ -210,7 +234,7 @@ impl DatabaseVault {
     /// As [`Storage::list`].
     pub async fn list(&self) -> Result<Vec<Backup>> {
         let mut backups = self.storage.list().await?;
-        backups.retain(|backup| backup.key.as_str().ends_with(DUMP_SUFFIX));
+        backups.retain(|backup| backup.key.as_str().ends_with(self.kind.suffix()));
         Ok(backups)
     }
 
@@ -229,7 +253,7 @@ impl DatabaseVault {
             let message = "The backup is currently being used and cannot be deleted.";
             return Err(Error::new(Kind::InUse, message));
         }
-        if !key.as_str().ends_with(DUMP_SUFFIX) {
+        if !key.as_str().ends_with(self.kind.suffix()) {
             return Err(Error::new(Kind::NotFound, format!("there is no backup {key}")));
         }
         self.storage.delete(key).await?;
@@ -277,7 +301,7 @@ impl DatabaseVault {
         if pg::is_settled(&self.folder, self.source.target().database())? {
             return Ok(());
         }
-        let key = Key::generate_dump(&self.key_prefix, self.clock.now());
+        let key = self.generated();
         match self.hold(Operation::Restore, &key).await {
             // Somebody is at work, and has ended it before.
             Err(error) if error.kind() == &Kind::Busy => Ok(()),
@@ -312,7 +336,8 @@ fn bucket(config: &DatabaseConfig, storage: &StorageConfig, folder: &Path) -> Re
     let below = format!("{}/{FOLDER}/{}", options.extras.prefix, config.name);
     options.extras.prefix = below.trim_start_matches('/').to_owned();
     options.ledger = Some(folder.join(UPLOADS));
-    Ok(S3Storage::new(&options)?.for_dumps())
+    let bucket = S3Storage::new(&options)?;
+    Ok(if config.bosbase.is_some() { bucket } else { bucket.for_dumps() })
 }
 
 /// Closes the record of a job that failed, with what the program or the server said.

@@ -7,8 +7,9 @@ use tokio::task::JoinHandle;
 use crate::backup::Key;
 use crate::control::{Control, Step};
 use crate::error::{Error, Kind, Result};
-use crate::restore::postgres::{self as pg, Archive, Ground, Plan, Wish};
+use crate::restore::postgres::{self as pg, Archive, Ground, Plan, Way, Wish};
 use crate::source::postgres::Lock;
+use crate::vault::databases::bosbase::Prepared;
 use crate::vault::databases::{DatabaseVault, Held, fail, note_cause};
 use crate::vault::flight::Operation;
 use crate::vault::jobs::{JobHandle, JobKind, Method};
@@ -17,9 +18,17 @@ use crate::vault::jobs::{JobHandle, JobKind, Method};
 #[derive(Debug, Clone)]
 pub enum What {
     /// Brings a dump in.
-    Dump(Box<Plan>, Archive),
+    Dump(Box<Plan>, Source),
     /// Brings the database of before the last restore back.
     Undo,
+}
+
+/// Where a dump comes from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    dump: Archive,
+    /// The archive around it, with files.
+    whole: Option<Arc<Prepared>>,
 }
 
 /// A restore that may begin: all locks are taken, the plan is made.
@@ -39,9 +48,10 @@ impl DatabaseVault {
     /// As [`DatabaseVault::begin_restore`].
     pub async fn plan(&self, key: &Key, wish: &Wish) -> Result<Plan> {
         let _held = self.hold(Operation::Restore, key).await?;
-        let archive = self.archive(key).await?;
+        let control = Control::default();
+        let archive = self.archive(key, &control).await?;
         let mut lock = self.source.lock().await?;
-        let plan = pg::plan(&self.source, &mut lock, &archive, wish, &Control::default()).await;
+        let plan = pg::plan(&self.source, &mut lock, &archive.dump, wish, &control).await;
         lock.release().await;
         plan
     }
@@ -58,9 +68,9 @@ impl DatabaseVault {
         method: Method,
     ) -> Result<RestoringDump> {
         let held = self.hold(Operation::Restore, key).await?;
-        let archive = self.archive(key).await?;
+        let archive = self.archive(key, &Control::default()).await?;
         let (mut lock, job) = self.begin(JobKind::Restore, method, key).await?;
-        let plan = pg::plan(&self.source, &mut lock, &archive, wish, job.control()).await;
+        let plan = pg::plan(&self.source, &mut lock, &archive.dump, wish, job.control()).await;
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) => {
@@ -87,10 +97,16 @@ impl DatabaseVault {
         Ok(RestoringDump { vault: self.clone(), what: What::Undo, job, lock, held })
     }
 
-    async fn archive(&self, key: &Key) -> Result<Archive> {
+    async fn archive(&self, key: &Key, control: &Control) -> Result<Source> {
+        if let Some(bosbase) = &self.bosbase {
+            let (state, storage) = (self.folder.clone(), self.storage.as_ref());
+            let whole = bosbase.prepare(&self.name, state, storage, key, control).await?;
+            return Ok(Source { dump: whole.dump.clone(), whole: Some(Arc::new(whole)) });
+        }
         self.storage.head(key).await?;
         let sha256 = self.proof(key).await.map(|proof| proof.sha256);
-        Ok(Archive { storage: self.storage.clone(), key: key.clone(), sha256 })
+        let dump = Archive { storage: self.storage.clone(), key: key.clone(), sha256 };
+        Ok(Source { dump, whole: None })
     }
 }
 
@@ -121,7 +137,7 @@ impl RestoringDump {
             };
             job.control().enter(Step::Pinning);
             let result = match &what {
-                What::Dump(plan, archive) => pg::restore(ground, plan, archive, lock).await,
+                What::Dump(plan, archive) => restore(ground, plan, archive, &job, lock).await,
                 What::Undo => pg::undo(ground, lock).await,
             };
             match &result {
@@ -133,4 +149,26 @@ impl RestoringDump {
             result
         })
     }
+}
+
+/// Files first: while the databases are exchanged, those of both are there.
+async fn restore(
+    ground: Ground<'_>,
+    plan: &Plan,
+    archive: &Source,
+    job: &JobHandle,
+    lock: Lock,
+) -> Result<()> {
+    match (&archive.whole, &plan.way) {
+        (None, _) => {}
+        (Some(_), Way::Into(_)) => job.note("the files of the archive were left where they are"),
+        (Some(whole), _) => match whole.place_files(job.control()).await {
+            Ok(placed) => job.note(format!("{placed} files were put into the data folder")),
+            Err(error) => {
+                lock.release().await;
+                return Err(error);
+            }
+        },
+    }
+    pg::restore(ground, plan, &archive.dump, lock).await
 }

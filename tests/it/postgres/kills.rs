@@ -9,7 +9,7 @@ use super::scene::{contents, facts, fill};
 
 /// The numbers of the calls of a command at which it is worth to die: our own steps and every
 /// file that gets its name.
-fn calls(place: &Place, arguments: &[&str]) -> Vec<(usize, String)> {
+pub(super) fn calls(place: &Place, arguments: &[&str]) -> Vec<(usize, String)> {
     let trace = place.home.path().join("trace");
     let traced = place.command(arguments).env("POCKETVAULT_TRACE", &trace).output();
     let traced = traced.expect("the program");

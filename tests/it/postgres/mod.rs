@@ -2,6 +2,7 @@
 //! command line.
 
 mod blnk;
+mod bosbase;
 mod cluster;
 mod failures;
 mod kills;

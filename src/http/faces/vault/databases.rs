@@ -7,7 +7,7 @@ use actix_web::http::StatusCode;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::backup::{Backup, DUMP_SUFFIX, Key};
+use crate::backup::{Backup, Key};
 use crate::clock::pocketbase_time;
 use crate::error::{Context, Error, Kind};
 use crate::http::bind::{self, Field, Shape};
@@ -103,12 +103,14 @@ pub(super) async fn dispatch(
         DatabaseRoute::Undo(name) => undo(call, &name).await,
         DatabaseRoute::Download(name, key) => download(call, &name, &key).await,
         DatabaseRoute::Delete(name, key) => {
-            let deleted = find(call, &name)?.delete(&key_of(&key)?).await;
+            let vault = find(call, &name)?;
+            let deleted = vault.delete(&key_of(&vault, &key)?).await;
             deleted.map_err(told)?;
             Ok(respond::no_content())
         }
         DatabaseRoute::Plan(name, key) => {
-            let plan = find(call, &name)?.plan(&key_of(&key)?, &wish_of(call)?).await;
+            let vault = find(call, &name)?;
+            let plan = vault.plan(&key_of(&vault, &key)?, &wish_of(call)?).await;
             respond::ok(call, &Planned::from(plan.map_err(told)?))
         }
         DatabaseRoute::Restore(name, key) => restore(call, &name, &key).await,
@@ -127,7 +129,7 @@ async fn list(call: &Call, name: &[u8]) -> Answer<HttpResponse> {
 
 async fn create(call: &mut Call, name: &[u8]) -> Answer<HttpResponse> {
     let vault = find(call, name)?;
-    let chosen = chosen_name(call).await?;
+    let chosen = chosen_name(call, &vault).await?;
     let creating = vault.begin_create(chosen, Method::Api).await.map_err(told)?;
     let (job, task) = (creating.job(), creating.spawn());
     let preference = Preference::of(call);
@@ -143,7 +145,7 @@ async fn create(call: &mut Call, name: &[u8]) -> Answer<HttpResponse> {
 
 async fn restore(call: &Call, name: &[u8], key: &[u8]) -> Answer<HttpResponse> {
     let vault = find(call, name)?;
-    let (key, wish) = (key_of(key)?, wish_of(call)?);
+    let (key, wish) = (key_of(&vault, key)?, wish_of(call)?);
     let restoring = vault.begin_restore(&key, &wish, Method::Api).await.map_err(told)?;
     let job = restoring.job();
     // How it ends is in the job record.
@@ -160,7 +162,7 @@ async fn undo(call: &Call, name: &[u8]) -> Answer<HttpResponse> {
 
 async fn download(call: &Call, name: &[u8], key: &[u8]) -> Answer<HttpResponse> {
     let vault = find(call, name)?;
-    let key = key_of(key)?;
+    let key = key_of(&vault, key)?;
     let storage = vault.storage().clone();
     let backup = storage.head(&key).await.map_err(told)?;
     let object = Object {
@@ -200,16 +202,17 @@ fn find(call: &Call, name: &[u8]) -> Answer<Arc<DatabaseVault>> {
     vault.cloned().ok_or_else(|| ApiError::not_found(NOT_FOUND))
 }
 
-fn key_of(segment: &[u8]) -> Answer<Key> {
-    let name = std::str::from_utf8(segment).ok().filter(|name| name.ends_with(DUMP_SUFFIX));
+fn key_of(vault: &DatabaseVault, segment: &[u8]) -> Answer<Key> {
+    let ends = |name: &&str| name.ends_with(vault.kind().suffix());
+    let name = std::str::from_utf8(segment).ok().filter(ends);
     name.and_then(|name| Key::existing(name).ok()).ok_or_else(|| ApiError::not_found(NOT_FOUND))
 }
 
-async fn chosen_name(call: &mut Call) -> Answer<Option<Key>> {
+async fn chosen_name(call: &mut Call, vault: &DatabaseVault) -> Answer<Option<Key>> {
     let body = call.body().await.map_err(|_| ApiError::bad_request(LOADING))?;
     let form = bind::bind(&body, FORM).map_err(|_| ApiError::bad_request(LOADING))?;
     match form.get("name").and_then(Value::as_str).filter(|name| !name.is_empty()) {
-        Some(name) => Ok(Some(Key::named_dump(name)?)),
+        Some(name) => Ok(Some(vault.chosen(name)?)),
         None => Ok(None),
     }
 }
