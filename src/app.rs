@@ -1,6 +1,7 @@
 //! The composition root: the only place that names the concrete parts and joins them. [`start`]
 //! brings it up, [`run`] serves with it.
 
+pub mod offline;
 pub mod outside;
 pub mod run;
 pub mod start;

@@ -3,6 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pocketvault::telemetry::start();
     pocketvault::cli::run()
 }

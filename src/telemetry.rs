@@ -9,10 +9,22 @@ const FILTER_VARIABLE: &str = "POCKETVAULT_LOG";
 /// Set to `json` for one JSON object a line.
 const FORMAT_VARIABLE: &str = "POCKETVAULT_LOG_FORMAT";
 
+/// Who logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Talk {
+    /// A server: what it does is worth a line.
+    Server,
+    /// A command, which says itself how it went: only what it cannot say.
+    Command,
+}
+
 /// Starts logging; a second call does nothing.
-pub fn start() {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE)
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,sqlx=warn"));
+pub fn start(talk: Talk) {
+    let usual = match talk {
+        Talk::Server => "info,actix_server=warn,sqlx=warn",
+        Talk::Command => "warn,pocketvault::vault::jobs=off,pocketvault::vault::proof=off",
+    };
+    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(usual));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

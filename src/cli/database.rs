@@ -5,11 +5,13 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backup::Key;
 use crate::cli::on_runtime;
+use crate::cli::output::{Output, print};
 use crate::clock::{Clock, pocketbase_time};
 use crate::config::FolderOptions;
 use crate::config::databases::{DatabaseFile, databases};
@@ -88,12 +90,15 @@ pub(super) struct Restored {
 }
 
 /// Runs the command.
-pub(super) fn run(command: &DatabaseCommand) -> Result<()> {
-    let said = on_runtime(perform(command))?;
-    write!(std::io::stdout(), "{said}").context("cannot print")
+pub(super) fn run(command: &DatabaseCommand, output: Output) -> Result<()> {
+    let (value, said) = on_runtime(perform(command))?;
+    match output.json {
+        true => print(value),
+        false => write!(std::io::stdout(), "{said}").context("cannot print"),
+    }
 }
 
-async fn perform(command: &DatabaseCommand) -> Result<String> {
+async fn perform(command: &DatabaseCommand) -> Result<(Value, String)> {
     let place = match command {
         DatabaseCommand::List(listed) => &listed.place,
         DatabaseCommand::Backup(made) => &made.place,
@@ -104,11 +109,14 @@ async fn perform(command: &DatabaseCommand) -> Result<String> {
     let vaults = vaults(&found)?;
     match command {
         DatabaseCommand::List(Listed { name: None, .. }) => {
-            Ok(vaults.iter().fold(String::new(), |mut said, vault| {
+            let (mut rows, mut said) = (Vec::new(), String::new());
+            for vault in vaults.iter() {
                 let (name, target) = (vault.name(), vault.source().target().shown());
-                let _ = writeln!(said, "{name}  {}  {target}", vault.kind().as_str());
-                said
-            }))
+                let kind = vault.kind().as_str();
+                let _ = writeln!(said, "{name}  {kind}  {target}");
+                rows.push(json!({"name": name, "type": kind, "target": target}));
+            }
+            Ok((Value::Array(rows), said))
         }
         DatabaseCommand::List(Listed { name: Some(name), .. }) => list(find(&vaults, name)?).await,
         DatabaseCommand::Backup(made) => backup(find(&vaults, &made.name)?, made).await,
@@ -139,40 +147,49 @@ fn find<'v>(vaults: &'v Vaults, name: &str) -> Result<&'v Arc<DatabaseVault>> {
     })
 }
 
-async fn list(vault: &DatabaseVault) -> Result<String> {
-    let mut said = String::new();
+async fn list(vault: &DatabaseVault) -> Result<(Value, String)> {
+    let (mut rows, mut said) = (Vec::new(), String::new());
     for backup in vault.list().await? {
         let time = pocketbase_time(backup.modified);
         let _ = write!(said, "{}  {} bytes  {time}", backup.key, backup.size_bytes);
         let proof = vault.proof(&backup.key).await;
+        let sha256 = proof.as_ref().map(|proof| &proof.sha256);
+        let (key, size) = (backup.key.as_str(), backup.size_bytes);
+        rows.push(json!({"key": key, "size": size, "modified": time, "sha256": sha256}));
         let sum = proof.map(|proof| format!("  SHA-256 {}", proof.sha256));
         let _ = writeln!(said, "{}", sum.unwrap_or_default());
     }
+    let mut undo = Value::Null;
     if let Some(kept) = vault.kept()? {
+        undo = json!({"name": kept.name, "since": pocketbase_time(kept.since)});
         let since = pocketbase_time(kept.since);
         let _ = writeln!(said, "kept for undo since {since}: the database {}", kept.name);
     }
-    Ok(said)
+    Ok((json!({"backups": rows, "undo": undo}), said))
 }
 
-async fn backup(vault: &Arc<DatabaseVault>, made: &Made) -> Result<String> {
+async fn backup(vault: &Arc<DatabaseVault>, made: &Made) -> Result<(Value, String)> {
     let chosen = made.key.as_deref().map(|name| vault.chosen(name)).transpose()?;
     let creating = vault.begin_create(chosen, Method::Manual).await?;
     let job = creating.job();
     let task = creating.spawn();
     let (backup, proof) = stoppable(vault, job, task).await?;
-    Ok(format!("{}  {} bytes  SHA-256 {}\n", backup.key, backup.size_bytes, proof.sha256))
+    let (key, bytes, sha256) = (backup.key.as_str(), backup.size_bytes, proof.sha256);
+    let value = json!({"key": key, "size": bytes, "sha256": sha256});
+    Ok((value, format!("{key}  {bytes} bytes  SHA-256 {sha256}\n")))
 }
 
-async fn restore(vault: &Arc<DatabaseVault>, wanted: &Restored) -> Result<String> {
+async fn restore(vault: &Arc<DatabaseVault>, wanted: &Restored) -> Result<(Value, String)> {
     let key = Key::existing(&wanted.key)?;
     let wish = Wish { into: wanted.into.clone(), owners: wanted.owners };
     if wanted.plan {
-        return Ok(planned(&vault.plan(&key, &wish).await?));
+        let said = planned(&vault.plan(&key, &wish).await?);
+        return Ok((json!({"plan": said.lines().collect::<Vec<_>>()}), said));
     }
     let restoring = vault.begin_restore(&key, &wish, Method::Manual).await?;
     let said = restoring.plan().map(planned).unwrap_or_default();
-    Ok(said + &finish(restoring, vault).await?)
+    let (value, ended) = finish(restoring, vault).await?;
+    Ok((value, said + &ended))
 }
 
 fn planned(plan: &Plan) -> String {
@@ -191,13 +208,15 @@ fn planned(plan: &Plan) -> String {
     said
 }
 
-async fn finish(restoring: RestoringDump, vault: &DatabaseVault) -> Result<String> {
+async fn finish(restoring: RestoringDump, vault: &DatabaseVault) -> Result<(Value, String)> {
     let job = restoring.job();
     stoppable(vault, job, restoring.spawn()).await?;
     let kept = vault.kept()?;
-    Ok(kept.map_or("restored\n".to_owned(), |kept| {
-        format!("restored; the database before is kept as {}\n", kept.name)
-    }))
+    let kept = kept.map(|kept| kept.name);
+    let said = kept.as_ref().map_or("restored\n".to_owned(), |name| {
+        format!("restored; the database before is kept as {name}\n")
+    });
+    Ok((json!({"restored": true, "kept": kept}), said))
 }
 
 /// Waits for a job; an interrupt cancels it, and what it leaves is nothing.

@@ -1,22 +1,37 @@
 //! The command line: one file per command, and nothing here that a library would miss.
 
 mod archive;
+mod backup;
 mod care;
+mod check;
 mod database;
+mod health;
+mod jobs;
+mod list;
+mod output;
+mod remote;
 mod restore;
 mod schedule;
 mod serve;
+mod shell;
 mod storage;
 mod superuser;
+mod transfer;
 
-use std::fmt::{Display, Write as _};
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
-use crate::error::{Context, Error, Kind, Result};
+use crate::config::storage::StorageOptions;
+use crate::config::{Config, FolderOptions, ServeOptions};
+use crate::error::{Context, Result};
+use crate::telemetry::{self, Talk};
+use crate::vault::Jobs;
 use crate::vault::catalog::ProofKind;
+
+use self::output::{Bar, Output};
 
 /// Takes, keeps, proves and restores backups, behind PocketBase's own backups API.
 #[derive(Debug, Parser)]
@@ -24,13 +39,25 @@ use crate::vault::catalog::ProofKind;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start the server
-    Serve(crate::config::ServeOptions),
-    /// Restore a backup while nothing runs on the folder
+    Serve(ServeOptions),
+    /// List the backups, newest first
+    List(list::ListOptions),
+    /// Make a backup, by a server or without one
+    Backup(backup::BackupOptions),
+    /// Take in an archive file as a backup
+    Upload(transfer::UploadOptions),
+    /// Fetch a backup into a file, and check that it is whole
+    Download(transfer::DownloadOptions),
+    /// Delete backups
+    Delete(backup::DeleteOptions),
+    /// Restore a backup while nothing runs on the folder, or by a server
     Restore(restore::RestoreOptions),
     /// Make a new folder out of an archive
     Clone(restore::CloneOptions),
@@ -44,6 +71,9 @@ enum Command {
     Prune(care::PruneOptions),
     /// Tell when the schedules of the configuration run next, or an expression
     Schedule(schedule::ScheduleOptions),
+    /// See what was done and is being done
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
@@ -53,6 +83,15 @@ enum Command {
     /// Look after the place where backups are kept
     #[command(subcommand)]
     Storage(storage::StorageCommand),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(check::ConfigCommand),
+    /// Ask whether the server answers; nobody has to log in
+    Health(health::HealthOptions),
+    /// Print completions for a shell
+    Completions(shell::CompletionOptions),
+    /// Print the manual page, or write all of them
+    Man(shell::ManOptions),
 }
 
 /// Parses the arguments and runs the command. Every failure is a non-zero exit status and a
@@ -62,31 +101,50 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
+    let output = cli.output;
+    telemetry::start(match &cli.command {
+        Command::Serve(_) => Talk::Server,
+        _ => Talk::Command,
+    });
     let result = match cli.command {
         Command::Serve(options) => serve::run(&options),
-        Command::Restore(options) => restore::run(options),
-        Command::Clone(options) => restore::clone(options),
-        Command::Verify(options) => care::prove(&options, ProofKind::Read),
-        Command::Drill(options) => care::prove(&options, ProofKind::Drill),
-        Command::Status(options) => return care::tell_status(&options),
-        Command::Prune(options) => care::prune(&options),
-        Command::Schedule(options) => schedule::run(&options),
-        Command::Superuser(command) => superuser::run(command),
-        Command::Db(command) => database::run(&command),
-        Command::Storage(command) => storage::run(command),
+        Command::List(options) => list::run(&options, output),
+        Command::Backup(options) => backup::run(&options, output),
+        Command::Upload(options) => transfer::upload(&options, output),
+        Command::Download(options) => transfer::download(&options, output),
+        Command::Delete(options) => backup::delete(&options, output),
+        Command::Restore(options) => restore::run(options, output),
+        Command::Clone(options) => restore::clone(options, output),
+        Command::Verify(options) => care::prove(&options, ProofKind::Read, output),
+        Command::Drill(options) => care::prove(&options, ProofKind::Drill, output),
+        Command::Status(options) => return care::tell_status(&options, output),
+        Command::Prune(options) => care::prune(&options, output),
+        Command::Schedule(options) => schedule::run(&options, output),
+        Command::Jobs(command) => jobs::run(&command, output),
+        Command::Superuser(command) => superuser::run(command, output),
+        Command::Db(command) => database::run(&command, output),
+        Command::Storage(command) => storage::run(command, output),
+        Command::Config(command) => check::run(&command, &Cli::command(), output),
+        Command::Health(options) => health::run(&options, output),
+        Command::Completions(options) => shell::completions(&options, Cli::command()),
+        Command::Man(options) => shell::man(&options, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(error) => output.failed(&error),
     }
 }
 
-/// Prints a line for the caller, whose end of a pipe may be closed.
+/// What commands without a server need to know.
 ///
 /// # Errors
-/// It is closed.
-fn print(line: impl Display) -> Result<()> {
-    writeln!(std::io::stdout(), "{line}").context("cannot print")
+/// As [`Config::serve`].
+fn offline_config(folder: &FolderOptions, storage: &StorageOptions) -> Result<Config> {
+    Config::serve(&ServeOptions {
+        folder: folder.clone(),
+        storage: storage.clone(),
+        ..ServeOptions::default()
+    })
 }
 
 /// Runs the work of a command that speaks to databases or stores.
@@ -104,32 +162,26 @@ fn on_runtime<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     runtime.block_on(work)
 }
 
-#[expect(clippy::print_stderr, reason = "the command's own answer to its caller")]
-fn failed(error: &Error) -> ExitCode {
-    eprintln!("Error: {}", worded(error));
-    ExitCode::FAILURE
-}
-
-/// What went wrong, with every rule that an input breaks.
-fn worded(error: &Error) -> String {
-    let mut text = error.full();
-    if let Kind::Invalid(violations) = error.kind() {
-        for violation in violations {
-            let _ = write!(text, "\n  {}: {}", violation.field, violation.message);
+/// Waits for a job of this process. An interrupt cancels it; what it leaves is nothing.
+///
+/// # Errors
+/// The job's own, [`crate::error::Kind::Cancelled`] after an interrupt.
+async fn interruptible<T>(
+    jobs: &Jobs,
+    job: u64,
+    task: JoinHandle<Result<T>>,
+    bar: &Bar,
+) -> Result<T> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let control = jobs.control(job);
+    let task = bar.follow(&control, task);
+    let mut task = std::pin::pin!(task);
+    loop {
+        tokio::select! {
+            ended = &mut task => return ended.context("the job's task stopped")?,
+            _ = interrupt.recv() => drop(jobs.cancel(job)),
+            _ = terminate.recv() => drop(jobs.cancel(job)),
         }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::Violation;
-
-    #[test]
-    fn every_broken_rule_is_told() {
-        let error = Error::invalid(Violation::new("password", "validation_x", "Too short."));
-        assert!(worded(&error).ends_with("data.\n  password: Too short."), "{}", worded(&error));
-        assert_eq!(worded(&Error::internal("broken")), "broken");
     }
 }

@@ -1,15 +1,20 @@
 //! `pocketvault restore …`: plan, restore and undo, with nobody running on the folder.
 
-use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::FalseyValueParser;
+use reqwest::Method as Verb;
+use serde_json::{Value, json};
 
 use crate::auth::superusers::Superusers;
+use crate::backup::Key;
 use crate::cli::archive::Found;
-use crate::cli::{on_runtime, print};
+use crate::cli::list::text;
+use crate::cli::on_runtime;
+use crate::cli::output::{self, Output};
+use crate::cli::remote::{Client, ServerOptions, segment};
 use crate::clock::Clock;
 use crate::config::{Config, FolderOptions, ServeOptions};
 use crate::control::Control;
@@ -54,9 +59,8 @@ pub(super) struct RestoreOptions {
     /// Do not ask before data is replaced
     #[arg(long, short)]
     yes: bool,
-    /// Answer in JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    server: ServerOptions,
     #[command(flatten)]
     folder: FolderOptions,
 }
@@ -68,17 +72,14 @@ pub(super) struct CloneOptions {
     archive: String,
     /// The new folder; it must be empty or missing
     target: PathBuf,
-    /// Answer in JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     folder: FolderOptions,
 }
 
 /// Runs `clone`: a restore into a folder that has nothing to lose.
-pub(super) fn clone(options: CloneOptions) -> Result<()> {
+pub(super) fn clone(options: CloneOptions, output: Output) -> Result<()> {
     require_empty(&options.target)?;
-    run(RestoreOptions {
+    let restore = RestoreOptions {
         archive: Some(options.archive),
         plan: false,
         into: Some(options.target),
@@ -87,17 +88,51 @@ pub(super) fn clone(options: CloneOptions) -> Result<()> {
         beside: false,
         owner_stopped: false,
         yes: true,
-        json: options.json,
+        server: ServerOptions::default(),
         folder: options.folder,
-    })
+    };
+    on_runtime(perform(restore, output))
 }
 
 /// Runs `restore`.
-pub(super) fn run(options: RestoreOptions) -> Result<()> {
-    on_runtime(perform(options))
+pub(super) fn run(options: RestoreOptions, output: Output) -> Result<()> {
+    on_runtime(async {
+        match options.server.connect().await? {
+            Some(server) if options.into.is_none() => there(&server, &options, output).await,
+            Some(_) => Err(Error::new(Kind::Invalid(Vec::new()), "--into is for a folder here")
+                .hint("`pocketvault download` the backup, then `clone` it")),
+            None => perform(options, output).await,
+        }
+    })
 }
 
-async fn perform(options: RestoreOptions) -> Result<()> {
+/// By a server, which restarts for it.
+async fn there(server: &Client, options: &RestoreOptions, output: Output) -> Result<()> {
+    let only = options.only.as_deref().map(|only| format!("?only={}", segment(only)));
+    let (only, yes) = (only.unwrap_or_default(), options.yes);
+    let Some(key) = &options.archive else {
+        let question = format!("Bring the data from before the last restore back on {server}?");
+        output::confirm(yes, &question)?;
+        let id = server.begin("api/vault/restore/undo", None).await?;
+        let job = server.finish(id, &output.bar("undo")).await?;
+        return output.tell(&job, "undid the last restore");
+    };
+    let path = format!("api/vault/backups/{}", segment(Key::existing(key)?.as_str()));
+    if options.plan {
+        let plan = server.call(Verb::POST, &format!("{path}/plan{only}"), None).await?;
+        output.tell(&plan, planned_there(&plan))?;
+        return match plan["refused"].as_str() {
+            None => Ok(()),
+            Some(why) => Err(Error::new(Kind::Corrupt, format!("{key} cannot be restored: {why}"))),
+        };
+    }
+    output::confirm(yes, &format!("Replace the data of {server} by {key}?"))?;
+    let id = server.begin(&format!("{path}/restore{only}"), None).await?;
+    let job = server.finish(id, &output.bar("restore")).await?;
+    output.tell(&job, format!("restored {key}; `pocketvault restore --undo` takes it back"))
+}
+
+async fn perform(options: RestoreOptions, output: Output) -> Result<()> {
     let serve = ServeOptions {
         folder: options.folder.clone(),
         beside: options.beside,
@@ -107,7 +142,10 @@ async fn perform(options: RestoreOptions) -> Result<()> {
     let target = target(&options, &config)?;
     if options.plan {
         let (_, plan) = planned(&options, &config, &target, true).await?;
-        say(&plan, options.json)?;
+        output.tell(
+            &serde_json::to_value(&plan).context("cannot word the plan")?,
+            plan.to_string().trim_end(),
+        )?;
         return refuse(&plan);
     }
     require_owner_stopped(&options, &config, &target)?;
@@ -119,7 +157,7 @@ async fn perform(options: RestoreOptions) -> Result<()> {
         confirm(&options, &target)?;
         let subject = restore::undo(&target, &clock)?;
         swap(&target, &clock).await?;
-        return done(&options, &format!("undid the restore of {}", subject.key), &target);
+        return done(output, &format!("undid the restore of {}", subject.key), &target);
     }
     let (found, plan) = planned(&options, &config, &target, false).await?;
     refuse(&plan)?;
@@ -132,7 +170,45 @@ async fn perform(options: RestoreOptions) -> Result<()> {
     });
     staged.await.context("the restoring thread stopped")??;
     swap(&target, &clock).await?;
-    done(&options, &format!("restored {key} ({})", plan.only), &target)
+    done(output, &format!("restored {key} ({})", plan.only), &target)
+}
+
+/// A server's plan in words.
+fn planned_there(plan: &Value) -> String {
+    let bytes = |value: &Value| output::size(value.as_u64().unwrap_or_default());
+    let contents = &plan["contents"];
+    let mut said = format!(
+        "Restore of {} ({})\n  archive      {} files, {} unpacked, {} packed",
+        text(plan, "key"),
+        text(plan, "only"),
+        contents["files"],
+        bytes(&contents["bytes"]),
+        bytes(&contents["archiveBytes"]),
+    );
+    for part in plan["parts"].as_array().into_iter().flatten() {
+        let (needed, free) = (bytes(&part["neededBytes"]), bytes(&part["freeBytes"]));
+        let path = Some(text(part, "path")).filter(|path| !path.is_empty()).unwrap_or("pb_data");
+        said.push_str(&format!("\n  place        {path}: needs {needed} of {free} free"));
+    }
+    let loss = &plan["loss"];
+    if loss.is_object() {
+        let (files, changed) = (&loss["files"], &loss["filesChanged"]);
+        said.push_str(&format!("\n  would go     {files} files, {changed} files change"));
+    }
+    for rows in loss["collections"].as_array().into_iter().flatten() {
+        let (name, lost) = (text(rows, "name"), &rows["lost"]);
+        let (rows, changed) = (&rows["rows"], &rows["changed"]);
+        let line = format!("\n               {name}: {lost} of {rows} rows, {changed} older");
+        said.push_str(&line);
+    }
+    for warning in plan["warnings"].as_array().into_iter().flatten() {
+        said.push_str(&format!("\n  warning      {}", warning.as_str().unwrap_or_default()));
+    }
+    match plan["refused"].as_str() {
+        Some(reason) => said.push_str(&format!("\n  REFUSED      {reason}")),
+        None => said.push_str("\n  can be restored"),
+    }
+    said
 }
 
 /// The folder that is restored into. One that was named by `--into` is made.
@@ -222,25 +298,11 @@ fn refuse(plan: &Plan) -> Result<()> {
     }
 }
 
-/// Asks whoever sits there; whoever does not must have said `--yes`. Nobody is asked about a
-/// folder that holds nothing.
+/// Nobody is asked about a folder that holds nothing.
 fn confirm(options: &RestoreOptions, target: &DataDir) -> Result<()> {
-    if options.yes || !target.data_db().exists() {
-        return Ok(());
-    }
-    let refused = |message: &'static str| Err(Error::new(Kind::Denied, message));
-    if !std::io::stdin().is_terminal() {
-        return refused("nobody is there to confirm that data is replaced; say --yes");
-    }
-    let mut stderr = std::io::stderr();
-    let question = format!("Replace the data in {}? [y/N] ", target.root().display());
-    stderr.write_all(question.as_bytes()).and_then(|()| stderr.flush()).context("cannot ask")?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => refused("nothing was changed"),
-    }
+    let is_empty = !target.data_db().exists();
+    let question = format!("Replace the data in {}?", target.root().display());
+    output::confirm(options.yes || is_empty, &question)
 }
 
 /// Swaps what waits for it, and gives the verdict that a server's start would give.
@@ -280,23 +342,12 @@ async fn opens(target: &DataDir, clock: &Clock) -> Result<()> {
     }
 }
 
-fn done(options: &RestoreOptions, what: &str, target: &DataDir) -> Result<()> {
+fn done(output: Output, what: &str, target: &DataDir) -> Result<()> {
     let undo = restore::status(target)?.and_then(|status| status.undo).is_some();
     let folder = target.root().display();
-    if options.json {
-        return print(
-            serde_json::json!({ "done": what, "folder": folder.to_string(), "undo": undo }),
-        );
-    }
+    let answer = json!({"done": what, "folder": folder.to_string(), "undo": undo});
     let hint = if undo { "; `pocketvault restore --undo` takes it back" } else { "" };
-    print(format_args!("{what} in {folder}{hint}"))
-}
-
-fn say(plan: &Plan, json: bool) -> Result<()> {
-    match json {
-        true => print(serde_json::to_value(plan).context("cannot word the plan")?),
-        false => write!(std::io::stdout(), "{plan}").context("cannot print"),
-    }
+    output.tell(&answer, format!("{what} in {folder}{hint}"))
 }
 
 /// A folder that holds nothing, but for what an earlier attempt of ours left.

@@ -3,8 +3,10 @@
 use chrono::{DateTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use clap::Args;
+use serde_json::{Value, json};
 
-use crate::cli::print;
+use crate::cli::output::{Output, print};
+use crate::clock::pocketbase_time;
 use crate::config::FolderOptions;
 use crate::config::schedule::{self, ScheduleConfig};
 use crate::cron::named;
@@ -30,10 +32,12 @@ pub(super) struct ScheduleOptions {
 }
 
 /// Runs the command.
-pub(super) fn run(options: &ScheduleOptions) -> Result<()> {
+pub(super) fn run(options: &ScheduleOptions, output: Output) -> Result<()> {
     let now = Utc::now();
     if let Some(text) = &options.cron {
-        return print(runs(&tried(text, &options.timezone)?, now, options.count).trim_end());
+        let when = tried(text, &options.timezone)?;
+        let answer = json!({"cron": text, "next": times(&when, now, options.count)});
+        return output.tell(&answer, runs(&when, now, options.count).trim_end());
     }
     let all = schedule::schedules(&options.folder)?;
     let is_wanted = |one: &&ScheduleConfig| options.name.as_ref().is_none_or(|it| *it == one.name);
@@ -43,6 +47,11 @@ pub(super) fn run(options: &ScheduleOptions) -> Result<()> {
             let message = format!("There is no [[schedule]] {name:?}.");
             Err(Error::new(Kind::NotFound, message))
         }
+        _ if output.json => print(Value::from_iter(wanted.iter().map(|one| {
+            let (what, when) = (one.what.as_str(), one.when.text());
+            let next = times(&one.when, now, options.count);
+            json!({"name": one.name, "what": what, "when": when, "next": next})
+        }))),
         (None, true) => print("there is no [[schedule]]; PocketBase's own is in its settings"),
         _ => wanted.iter().try_for_each(|one| {
             let (name, what, when) = (&one.name, one.what.as_str(), one.when.text());
@@ -58,6 +67,12 @@ fn tried(text: &str, zone: &str) -> Result<Zoned> {
         named::parse(text).map_err(|error| invalid(format!("{text:?} is no schedule: {error}")))?;
     let zone = zone.parse().map_err(|_| invalid(format!("{zone:?} is no time zone")))?;
     Ok(Zoned { schedule, zone })
+}
+
+/// The next runs in UTC.
+fn times(when: &Zoned, now: DateTime<Utc>, count: usize) -> Vec<String> {
+    let all = std::iter::successors(when.next_after(now), |at| when.next_after(*at));
+    all.take(count).map(pocketbase_time).collect()
 }
 
 /// The next runs by the local clock and in UTC, a line each.

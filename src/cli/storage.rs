@@ -1,18 +1,18 @@
 //! `pocketvault storage …`
 
-use std::io::Write;
-
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
 
 use crate::backup::Key;
-use crate::cli::{on_runtime, print};
+use crate::cli::on_runtime;
+use crate::cli::output::{Output, print};
 use crate::clock::Clock;
 use crate::config::storage::StorageOptions;
 use crate::config::{self, FolderOptions, FolderStorage};
 use crate::database::{Access, Database};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::http::services::bucket_of;
 use crate::settings::store::Store;
 use crate::settings::{Encryption, Settings};
@@ -40,24 +40,48 @@ pub(super) struct Where {
 }
 
 /// Runs the command. It fails when something is missing that backups need.
-pub(super) fn run(command: StorageCommand) -> Result<()> {
+pub(super) fn run(command: StorageCommand, output: Output) -> Result<()> {
     let StorageCommand::Test(place) = command;
-    on_runtime(test(&place))
+    on_runtime(test(&place, output))
 }
 
-async fn test(place: &Where) -> Result<()> {
+async fn test(place: &Where, output: Output) -> Result<()> {
     let found = config::folder_storage(&place.folder, &place.storage)?;
-    let findings = match bucket(&found).await? {
-        Some(options) => test_bucket(&options).await?,
-        None => test_folder(&found).await?,
+    let (head, findings) = match bucket(&found).await? {
+        Some(options) => (about(&options)?, probe(&options, output).await?),
+        None => {
+            let head = format!("Folder {}", found.data.backups().display());
+            (head, test_folder(&found).await?)
+        }
     };
-    for finding in &findings {
-        print(line(finding))?;
+    let failed = findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count();
+    if output.json {
+        let findings: Vec<Value> = findings.iter().map(shown).collect();
+        print(json!({"place": head, "ok": failed == 0, "findings": findings}))?;
+    } else {
+        print(head)?;
+        findings.iter().try_for_each(|finding| print(line(finding)))?;
     }
-    match findings.iter().filter(|finding| finding.verdict == Verdict::Failed).count() {
+    match failed {
+        0 if output.json => Ok(()),
         0 => print("Backups can be kept there."),
         failed => Err(Error::new(Kind::Unavailable, format!("{failed} of the tests failed"))),
     }
+}
+
+fn shown(finding: &Finding) -> Value {
+    let verdict = match finding.verdict {
+        Verdict::Good => "ok",
+        Verdict::Missing => "lacks",
+        Verdict::Failed => "failed",
+    };
+    json!({"step": finding.step, "verdict": verdict, "said": finding.said})
+}
+
+/// Everything is tried, which takes a while.
+async fn probe(options: &S3Options, output: Output) -> Result<Vec<Finding>> {
+    let _bar = output.bar("storage test");
+    storage::probe(options).await
 }
 
 /// The bucket that the server would use; `None` for the local folder.
@@ -73,28 +97,27 @@ pub(super) async fn bucket(found: &FolderStorage) -> Result<Option<S3Options>> {
     Ok(bucket_of(settings?.as_ref(), &found.storage))
 }
 
-async fn test_bucket(options: &S3Options) -> Result<Vec<Finding>> {
+/// What the bucket is, in words.
+fn about(options: &S3Options) -> Result<String> {
     let storage = S3Storage::new(options)?;
     let profile = storage.profile();
     let mut text = format!(
-        "Bucket {} at {} as {:?}, backups of up to {} GiB\n",
+        "Bucket {} at {} as {:?}, backups of up to {} GiB",
         options.bucket,
         if options.endpoint.is_empty() { "AWS" } else { &options.endpoint },
         profile.provider,
         storage.largest_bytes() >> 30,
     );
     if !profile.note.is_empty() {
-        text.push_str(profile.note);
         text.push('\n');
+        text.push_str(profile.note);
     }
-    write!(std::io::stdout(), "{text}").context("cannot print")?;
-    storage::probe(options).await
+    Ok(text)
 }
 
 /// The folder needs less of a test: a file system does what it does.
 async fn test_folder(found: &FolderStorage) -> Result<Vec<Finding>> {
     let folder = found.data.backups();
-    print(format_args!("Folder {}", folder.display()))?;
     let storage = LocalStorage::new(folder);
     let key = Key::existing(&format!("pocketvault_test_{:08x}.zip", rand::random::<u32>()))?;
     let body = || stream::iter([Ok(Bytes::from_static(TEXT))]).boxed();

@@ -1,10 +1,11 @@
 //! `pocketvault superuser …`
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use crate::auth::superusers::{Saved, Superusers};
 use crate::auth::{bootstrap, password};
-use crate::cli::print;
+use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::config::{self, FolderOptions};
 use crate::database::{Access, Database};
@@ -44,15 +45,15 @@ pub(super) struct Address {
 
 /// Runs the command. To create a superuser, a folder without databases gets them, as `serve`
 /// would make them.
-pub(super) fn run(command: SuperuserCommand) -> Result<()> {
+pub(super) fn run(command: SuperuserCommand, output: Output) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(perform(command))
+    runtime.block_on(perform(command, output))
 }
 
-async fn perform(command: SuperuserCommand) -> Result<()> {
+async fn perform(command: SuperuserCommand, output: Output) -> Result<()> {
     let (folder, email) = match &command {
         SuperuserCommand::Upsert(named)
         | SuperuserCommand::Create(named)
@@ -98,7 +99,8 @@ async fn perform(command: SuperuserCommand) -> Result<()> {
         },
     };
     database.close().await;
-    print(said)
+    let (value, words) = said;
+    output.tell(&value, words)
 }
 
 fn password_of(named: &Named) -> (String, bool) {
@@ -108,9 +110,10 @@ fn password_of(named: &Named) -> (String, bool) {
     }
 }
 
-fn said(email: &str, what: &str, password: Option<&String>) -> String {
-    match password {
+fn said(email: &str, what: &str, password: Option<&String>) -> (Value, String) {
+    let words = match password {
         Some(password) => format!("Superuser {email} {what}, password {password}"),
         None => format!("Superuser {email} {what}."),
-    }
+    };
+    (json!({"email": email, "done": what, "password": password}), words)
 }

@@ -334,8 +334,8 @@ impl FileOptions {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
         toml::from_str(&text).map_err(|error| {
-            Error::internal(format!("the configuration {} is not usable", path.display()))
-                .because(error)
+            let message = format!("the configuration {} is not usable", path.display());
+            Error::new(Kind::Invalid(Vec::new()), message).because(error)
         })
     }
 }

@@ -7,6 +7,7 @@
 mod alarms;
 mod archives;
 mod care;
+mod cli;
 mod compose;
 mod folder;
 mod harness;

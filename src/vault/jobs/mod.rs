@@ -155,6 +155,13 @@ impl Jobs {
         }
     }
 
+    /// The progress and cancel flag of a job in memory; those of none for any other.
+    pub fn control(&self, id: u64) -> Control {
+        let records = self.lock();
+        let found = records.jobs.iter().find(|(job, _)| job.id == id);
+        found.map(|(_, control)| control.clone()).unwrap_or_default()
+    }
+
     /// Tells when any record changes: the value is the last revision.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -68,7 +68,7 @@ impl From<Proof> for ShownProof {
 
 /// A backup and where it is.
 #[derive(Debug, Serialize)]
-struct Listed {
+pub(super) struct Listed {
     #[serde(flatten)]
     shown: Shown,
     /// `stored` when at least one destination has it and it waits for none; `waiting` when it

@@ -14,6 +14,8 @@ mod schedules;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION};
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
 
 use crate::backup::Key;
 use crate::http::call::Call;
@@ -21,7 +23,8 @@ use crate::http::fault::{Answer, ApiError, NOT_FOUND};
 use crate::http::guard::Superuser;
 use crate::http::respond;
 use crate::http::routes::vault::VaultRoute;
-use crate::vault::catalog::ProofKind;
+use crate::vault::catalog::{Known, ProofKind};
+use crate::vault::{Job, Spread};
 
 /// Hands a request to its handler.
 ///
@@ -54,6 +57,21 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::BackupPlan(key) => restore::plan(call, &superuser, &key).await,
         VaultRoute::BackupRestore(key) => restore::restore(call, &superuser, &key).await,
     }
+}
+
+/// What is known of a backup as the API shows it, for commands that answer as a server would.
+pub fn backup_json(known: Known) -> Value {
+    json!(backups::Shown::from(known))
+}
+
+/// A backup and where it is, as the API lists it.
+pub fn listed_json(spread: Spread) -> Value {
+    json!(backups::Listed::from(spread))
+}
+
+/// A job as the API shows it at `now`.
+pub fn job_json(job: Job, now: DateTime<Utc>) -> Value {
+    json!(jobs::Shown::new(job, now))
 }
 
 /// The answer to work that goes on by itself: where its job is watched.
