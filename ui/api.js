@@ -4,11 +4,15 @@ const KEPT = "pocketvault";
 let session = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
 let whenOut = () => {};
 
+/** What is wrong with each field, also with those inside of others. */
+const faults = (data) => Object.values(data).flatMap((field) =>
+  (typeof field?.message === "string" ? [field.message]
+    : typeof field === "object" && field ? faults(field) : []));
+
 /** What the server said, in its words. */
 export class Refused extends Error {
   constructor(status, body) {
-    const fields = Object.values(body?.data ?? {}).map((field) => field?.message);
-    const words = [body?.message, ...fields, body?.hint].filter(Boolean);
+    const words = [body?.message, ...faults(body?.data ?? {}), body?.hint].filter(Boolean);
     super(words.join(" ") || `The server answered ${status}.`);
     this.status = status;
   }

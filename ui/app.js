@@ -3,17 +3,21 @@ import * as api from "./api.js";
 import { ask } from "./ask.js";
 import * as list from "./list.js";
 import * as restoring from "./restore.js";
+import * as rules from "./rules.js";
 import { judge, show as showVerdict } from "./safe.js";
+import * as schedules from "./schedules.js";
+import * as overTime from "./time.js";
 import * as uploads from "./upload.js";
 import { at, make, many, size, span } from "./words.js";
 import * as work from "./work.js";
 
 // Several changes that come together are one look at the server.
 const GATHER_MS = 150;
+// Work that has no event of its own.
+const LOOK_AGAIN_MS = 2_000;
 const jobs = new Map();
 const told = new Set();
 let backups = [];
-let cron = "";
 let pending = null;
 
 function enter() {
@@ -69,26 +73,34 @@ function keep(job) {
 function refresh() {
   pending ??= setTimeout(async () => {
     pending = null;
+    let found;
     try {
-      await load();
+      found = await load();
     } catch (error) {
       // While the server restarts the notice says so; a refusal is said in its words.
       if (error instanceof api.Refused && api.isIn()) work.say(error.message);
+      return;
     }
+    if (api.isIn()) show(...found);
   }, GATHER_MS);
 }
 
-async function load() {
-  const paths = ["/api/vault/backups", "/api/vault/jobs", "/api/settings", "/api/vault/restore"];
-  const [found, known, settings, restore] = await Promise.all(
-    paths.map((path) => api.call("GET", path)));
+function load() {
+  const paths = ["/api/vault/backups", "/api/vault/jobs", "/api/settings", "/api/vault/restore",
+    "/api/vault/status", "/api/vault/schedules"];
+  return Promise.all(paths.map((path) => api.call("GET", path)));
+}
+
+function show(found, known, settings, restore, status, planned) {
   backups = found;
-  cron = settings.backups.cron;
   known.forEach(keep);
   const ordered = [...jobs.values()].sort((a, b) => b.id - a.id);
   list.show(backups);
   work.history(ordered.filter((job) => job.state !== "running"));
-  showVerdict(judge(backups, ordered, cron));
+  showVerdict(judge(backups, ordered, status));
+  overTime.show(backups, jobs);
+  if (schedules.show(planned, settings)) setTimeout(refresh, LOOK_AGAIN_MS);
+  rules.changed();
   const { undo } = restore;
   at("undo").hidden = !undo;
   if (undo) {
@@ -133,6 +145,18 @@ async function check(backup) {
   }
 }
 
+async function pin(backup) {
+  try {
+    const method = backup.pinned ? "DELETE" : "POST";
+    await api.call(method, api.ours(backup.key, "pin"));
+    work.say(backup.pinned ? `${backup.key} is kept as the rules say.`
+      : `${backup.key} is kept, whatever the rules say.`);
+  } catch (error) {
+    work.say(error.message);
+  }
+  refresh();
+}
+
 async function remove(backup) {
   const left = backups.length - 1;
   const body = [make("p", {}, `${backup.key} (${size(backup.size)}) is gone for good then. `
@@ -166,9 +190,13 @@ at("logout").addEventListener("click", () => api.leave());
 at("create-form").addEventListener("submit", create);
 api.onOut(leave);
 uploads.start(refresh);
+schedules.start(refresh);
+rules.start(refresh);
+overTime.start(list.choose);
 list.start({
   check,
   download,
+  pin,
   remove,
   restore: (backup) => restoring.restore(backup).then(refresh),
 });

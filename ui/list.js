@@ -1,18 +1,31 @@
 // The list of backups: searched, sorted, and only the rows that are seen are made.
+import { isGood } from "./time.js";
 import { ago, at, make, many, size } from "./words.js";
 
 // Rows above and below what is seen, so that the keyboard always has a next one.
 const SPARE = 8;
 
 const ACTIONS = [
-  ["download", "Download"], ["check", "Check"], ["restore", "Restore…"], ["remove", "Delete…"],
+  ["download", "Download"], ["check", "Check"], ["pin", "Pin"], ["restore", "Restore…"],
+  ["remove", "Delete…"],
 ];
+const SHOWN = {
+  all: () => true,
+  good: isGood,
+  proven: (backup) => backup.proof?.ok === true,
+  bad: (backup) => !isGood(backup),
+  pinned: (backup) => backup.pinned,
+  scheduled: (backup) => backup.method === "scheduled",
+  asked: (backup) => backup.origin !== "uploaded" && backup.method !== "scheduled",
+  uploaded: (backup) => backup.origin === "uploaded",
+};
 const sorting = { by: "modified", down: true };
 const made = new Map();
 const space = make("div", { className: "space", role: "presentation" });
 let all = [];
 let seen = [];
 let actions = {};
+let day = "";
 
 export function start(given) {
   actions = given;
@@ -20,6 +33,11 @@ export function start(given) {
   at("rows").addEventListener("scroll", () => requestAnimationFrame(draw));
   addEventListener("resize", () => requestAnimationFrame(draw));
   at("search").addEventListener("input", refresh);
+  at("only").addEventListener("change", refresh);
+  at("any-day").addEventListener("click", () => {
+    choose("");
+    at("search").focus();
+  });
   for (const header of document.querySelectorAll("[data-sort]")) {
     header.firstElementChild.addEventListener("click", () => {
       const by = header.dataset.sort;
@@ -38,21 +56,32 @@ export function show(backups) {
   refresh();
 }
 
+/** Shows those of one day only, `YYYY-MM-DD`; all days without one. */
+export function choose(chosen) {
+  day = chosen;
+  at("any-day").hidden = !day;
+  at("any-day").textContent = day ? `Only ${day}: show all days` : "";
+  refresh();
+  if (day) at("rows").focus();
+}
+
 function refresh() {
   const words = at("search").value.trim().toLowerCase();
   const { by, down } = sorting;
-  seen = all.filter((backup) => backup.key.toLowerCase().includes(words));
+  const fits = SHOWN[at("only").value];
+  seen = all.filter((backup) => fits(backup) && backup.modified.startsWith(day)
+    && `${backup.key} ${backup.label}`.toLowerCase().includes(words));
   seen.sort((a, b) => (a[by] < b[by] ? -1 : a[by] > b[by] ? 1 : 0) * (down ? -1 : 1));
   for (const header of document.querySelectorAll("[data-sort]")) {
     const order = down === (header.dataset.sort === "modified") ? "ascending" : "descending";
     header.setAttribute("aria-sort", header.dataset.sort === by ? order : "none");
   }
-  at("count").textContent = words
+  at("count").textContent = seen.length < all.length
     ? `${seen.length.toLocaleString("en")} of ${many(all.length, "backup")}`
     : many(all.length, "backup");
   at("table").setAttribute("aria-rowcount", String(seen.length + 1));
   at("empty").hidden = seen.length > 0;
-  at("empty").textContent = all.length ? "No name has this in it." : "There is no backup yet.";
+  at("empty").textContent = all.length ? "No backup is like this." : "There is no backup yet.";
   at("table").hidden = seen.length === 0;
   draw();
 }
@@ -114,10 +143,25 @@ function fill(row, backup, index, tall) {
   row.backup = backup;
   row.element.setAttribute("aria-rowindex", String(index + 2));
   row.element.style.transform = `translateY(${index * tall}px)`;
+  const pin = row.acts.children[ACTIONS.findIndex(([action]) => action === "pin")];
+  pin.textContent = backup.pinned ? "Unpin" : "Pin";
+  pin.ariaLabel = `${pin.textContent} ${backup.key}`;
   const small = tall > 48 ? ` · ${size(backup.size)} · ${ago(backup.modified)}` : "";
-  row.key.textContent = backup.key + small;
+  row.key.replaceChildren(backup.key + small, ...marks(backup));
   row.key.title = backup.key;
   row.size.textContent = size(backup.size);
   row.age.textContent = ago(backup.modified);
   row.age.title = backup.modified;
+}
+
+/** What is known about a backup, in a few words. */
+function marks(backup) {
+  const words = [];
+  if (backup.pinned) words.push("pinned");
+  if (!isGood(backup)) words.push(backup.complete ? "damaged" : "not whole");
+  else if (backup.proof) words.push(backup.proof.kind === "drill" ? "drilled" : "proven");
+  if (backup.label) words.push(backup.label);
+  if (words.length === 0) return [];
+  const state = isGood(backup) ? "hint" : "error";
+  return [make("span", { className: `marks ${state}` }, words.join(" · "))];
 }

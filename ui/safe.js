@@ -16,8 +16,10 @@ const TITLES = {
   unknown: "Your newest backup is not whole.",
 };
 
-/** The verdict and its reasons; `backups` as our own list has them. */
-export function judge(backups, jobs, cron) {
+const ORDER = ["healthy", "delayed", "stale", "failing"];
+
+/** The verdict and its reasons; `backups` as our own list has them, `status` as the server. */
+export function judge(backups, jobs, status) {
   const made = jobs.filter((job) => job.kind === "create" && job.state !== "running");
   const last = made.find((job) => job.state !== "cancelled");
   const reasons = [];
@@ -36,8 +38,15 @@ export function judge(backups, jobs, cron) {
       + (brought ? `; ${many(brought, "archive was", "archives were")} uploaded and say nothing `
         + "about the data of now." : "."));
   }
-  reasons.push(cron ? `Backups are made by the clock: ${cron} (UTC).`
+  const next = status.nextRun;
+  reasons.push(next ? `The next backup is made by the clock at ${next.slice(0, 16)} UTC.`
     : "No schedule is set: backups are made only when somebody asks.");
+  if (status.freeBytes !== null && status.freeBytes !== undefined) {
+    const full = status.fullInDays;
+    reasons.push(`${size(status.freeBytes)} are free where backups lie`
+      + (full === null || full === undefined ? "." : `; if it goes on like this, the disk is full `
+        + `in ${many(full, "day")}.`));
+  }
   const failed = last && (last.state === "failed" || last.state === "interrupted");
   if (failed) {
     const why = last.error ?? "The server ended in the middle of it.";
@@ -56,7 +65,13 @@ export function judge(backups, jobs, cron) {
     state = seconds <= FRESH_S ? "healthy" : seconds <= STALE_S ? "delayed" : "stale";
     if (state !== "healthy") reasons.unshift(`It is ${span(seconds)} old.`);
   }
-  const title = state === "healthy" && !cron ? "You are safe for now." : TITLES[state];
+  // The server has the rules: where it is more worried, it is right.
+  if (newest && ORDER.indexOf(status.health) > Math.max(0, ORDER.indexOf(state))
+    && ORDER.includes(state)) {
+    state = status.health;
+    reasons.unshift(...status.reasons);
+  }
+  const title = state === "healthy" && !next ? "You are safe for now." : TITLES[state];
   return { state: newest ? state : "stale", title, reasons };
 }
 

@@ -168,6 +168,40 @@ await step("searches and sorts", async () => {
         page.locator("[aria-sort=descending]")).waitFor();
 });
 
+await step("pins, and shows those of one kind or of one day", async () => {
+    await act("one.zip", "Pin");
+    await says("one.zip is kept, whatever the rules say.");
+    await row("one.zip").getByText("pinned").waitFor();
+    for (const [kind, left] of [["pinned ones", "one.zip"], ["uploaded ones", "two.zip,dropped.zip"],
+        ["proven ones", "one.zip"], ["made by the clock", ""]]) {
+        await page.getByLabel("Show", { exact: true }).selectOption(kind);
+        await eventually(`those that are ${kind}`, async () =>
+            (await shownKeys()).sort().join() === left.split(",").sort().join());
+    }
+    await page.getByLabel("Show", { exact: true }).selectOption("all");
+    await act("one.zip", "Unpin");
+    await says("one.zip is kept as the rules say.");
+    const { modified } = (await api("GET", "/api/backups")).find((one) => one.key === "one.zip");
+    const day = modified.slice(0, 10);
+    const shownDay = page.getByRole("button", { name: `3 backups on ${day}` });
+    await shownDay.focus();
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: `Only ${day}: show all days` }).click();
+    await page.getByRole("button", { name: "Month before" }).click();
+    await shownDay.waitFor({ state: "detached" });
+    await page.getByRole("button", { name: "Month after" }).click();
+    await shownDay.waitFor();
+});
+
+await step("tells what the rules would remove, and who is told of troubles", async () => {
+    await page.getByText("What the rules would remove").click();
+    await page.getByText("Nothing would go").waitFor();
+    await page.getByText("Who is told").click();
+    await page.getByText("Nobody is told.").waitFor();
+    await accessible("with everything open");
+    await shot(page, `${env.name}-open`);
+});
+
 await step("deletes by the keyboard alone, after a question", async () => {
     await page.getByRole("button", { name: "Delete… dropped.zip" }).focus();
     await page.keyboard.press("Enter");
@@ -227,11 +261,37 @@ await step("undoes it", async () => {
     assert.equal(fs.readFileSync(path.join(dir, "storage", "new", "upload.txt"), "utf8"), "only here");
 });
 
+await step("sets PocketBase's own schedule, and refuses a wrong one in the server's words", async () => {
+    await page.getByLabel("PocketBase's own schedule").fill("no schedule");
+    await page.getByRole("button", { name: "Save the schedule" }).click();
+    await says(/cron expression/i);
+    assert.match(complaints.pop(), /400/);
+    await page.getByLabel("PocketBase's own schedule").fill("5 4 * * *");
+    await page.keyboard.press("Enter");
+    await says("Backups are made at 5 4 * * * (UTC) from now on.");
+    assert.equal((await api("GET", "/api/settings")).backups.cron, "5 4 * * *");
+    const schedule = page.locator("#schedules li").filter({ hasText: "5 4 * * * (UTC)" });
+    await schedule.getByText(/next \d{4}-\d\d-\d\d 04:05 UTC/).waitFor();
+    await schedule.getByRole("button", { name: "Run now" }).click();
+    await says("runs now.");
+    await row("one.zip").waitFor();
+    await eventually("a backup by the clock", async () =>
+        (await keys()).some((key) => key.startsWith("@auto_pb_backup_")));
+    const auto = (await keys()).find((key) => key.startsWith("@auto_pb_backup_"));
+    await row(auto).waitFor();
+    await schedule.getByText(/last .*done/).waitFor();
+    // The newest one decides below, and the one that was made first shall be it.
+    await act(auto, "Delete…");
+    await asked.getByRole("button", { name: "Delete" }).click();
+    await says(`${auto} was deleted.`);
+});
+
 await step("judges by the schedule, by age and by how the last backup ended", async () => {
     await api("PATCH", "/api/settings", { backups: { cron: "5 4 * * *" } });
     await page.reload();
     await page.getByRole("heading", { name: "You are safe.", exact: true }).waitFor();
-    await page.getByText("Backups are made by the clock: 5 4 * * * (UTC).").waitFor();
+    await page.getByText(/The next backup is made by the clock at \d{4}-\d\d-\d\d 04:05 UTC/).waitFor();
+    await page.getByText("are free where backups lie").waitFor();
     for (const [days, title] of [
         [2, "Your newest backup is getting old."],
         [4, "Your backups are too old."],
@@ -292,7 +352,7 @@ await step("scrolls through ten thousand", async () => {
     // Tab goes on through rows that were not there when it began.
     await page.locator("#rows").evaluate((box) => { box.scrollTop = 0; });
     await page.locator("#rows").focus();
-    for (let press = 0; press < 4 * 40; press += 1) await page.keyboard.press("Tab");
+    for (let press = 0; press < 5 * 40; press += 1) await page.keyboard.press("Tab");
     const focused = await page.evaluate(() => document.activeElement.ariaLabel);
     assert.equal(focused, "Delete… many_00038.zip");
 });

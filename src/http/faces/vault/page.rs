@@ -29,7 +29,7 @@ macro_rules! file {
     };
 }
 
-const FILES: [File; 12] = [
+const FILES: [File; 15] = [
     file!("index.html", HTML),
     file!("style.css", CSS),
     file!("icon.svg", SVG),
@@ -38,7 +38,10 @@ const FILES: [File; 12] = [
     file!("ask.js", JS),
     file!("list.js", JS),
     file!("restore.js", JS),
+    file!("rules.js", JS),
     file!("safe.js", JS),
+    file!("schedules.js", JS),
+    file!("time.js", JS),
     file!("upload.js", JS),
     file!("words.js", JS),
     file!("work.js", JS),
