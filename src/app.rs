@@ -1,6 +1,7 @@
 //! The composition root: the only place that names the concrete parts and joins them. [`start`]
 //! brings it up, [`run`] serves with it.
 
+pub mod first;
 pub mod offline;
 pub mod outside;
 pub mod run;
@@ -13,13 +14,14 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::app::first::{FirstSuperuser, first_superuser};
 use crate::archive::{Manners, Reuse, WriteOptions};
+use crate::auth::bootstrap;
 use crate::auth::collection::SUPERUSERS;
 use crate::auth::directory::{Directory, Issue};
 use crate::auth::keys::TokenKind;
 use crate::auth::superusers::Superusers;
 use crate::auth::throttle::Throttle;
-use crate::auth::{bootstrap, password};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::data_dir::DataDir;
@@ -43,8 +45,6 @@ use crate::vault::rota::Rota;
 use crate::vault::schedule::{Duty, Scheduler};
 use crate::vault::{Jobs, Parts, Vault};
 
-/// Address of the superuser that is made when there is none.
-const FIRST_EMAIL: &str = "admin@example.com";
 /// How long the databases may take to close.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -53,15 +53,6 @@ const CLOSE_TIME_MAX: Duration = Duration::from_secs(15);
 pub struct App {
     services: Arc<Services>,
     first: Option<FirstSuperuser>,
-}
-
-/// The superuser that was made because there was none; its password is known only here.
-#[derive(Debug, Clone)]
-pub struct FirstSuperuser {
-    /// Its e-mail address.
-    pub email: String,
-    /// Its password.
-    pub password: String,
 }
 
 impl App {
@@ -135,18 +126,10 @@ impl App {
         let mailer = Mailer::new(settings.clone(), superusers.clone());
         let alarms = alarms(config, &vault, &state, &mailer).await?;
         let limits = Arc::new(Limiter::new(clock.clone()));
-        let scheduler = Scheduler::new(
-            vault.clone(),
-            database.clone(),
-            directory.clone(),
-            settings.clone(),
-            mailer.clone(),
-            limits.clone(),
-        )
-        .with_alarms(alarms.clone())
-        .with_duty(duty(program.is_some(), database.access()));
-        let schedules = config.schedules.clone();
-        let rota = Rota::load(schedules, scheduler.clone(), databases.clone(), state.clone()).await;
+        let scheduler = Scheduler::new(&vault, &database, &directory, &settings, &mailer, &limits)
+            .with_alarms(alarms.clone())
+            .with_duty(duty(program.is_some(), database.access()));
+        let rota = Rota::load(&config.schedules, &scheduler, &databases, &state).await;
         // Last: its password is shown once, and only if everything else went well.
         let first = first_superuser(&database, &superusers).await?;
         let services = Arc::new(Services {
@@ -171,6 +154,8 @@ impl App {
             stopping: watch::Sender::new(false),
             host: config.http.ip().to_string(),
             program,
+            metrics_token: config.metrics_token.clone(),
+            listed: tokio::sync::Mutex::default(),
         });
         Ok(Self { services, first })
     }
@@ -340,7 +325,7 @@ async fn open_catalog(state: &StateDb, clock: &Clock) -> Result<Catalog> {
 /// The key of encrypted settings: what reads them.
 pub fn encryption_of(config: &Config) -> Encryption {
     let (variable, key) = config.encryption.clone();
-    Encryption::new(variable, key)
+    Encryption::new(variable, key.expose().to_owned())
 }
 
 /// Removes what a crash left half done, as far as it can: what stays harms nobody, and the
@@ -365,18 +350,6 @@ fn sweep(data: &DataDir) {
     if swept > 0 {
         tracing::info!(swept, "removed what was left half done");
     }
-}
-
-async fn first_superuser(
-    database: &Database,
-    superusers: &Superusers,
-) -> Result<Option<FirstSuperuser>> {
-    if database.access() == Access::ReadOnly || superusers.count().await? > 0 {
-        return Ok(None);
-    }
-    let first = FirstSuperuser { email: FIRST_EMAIL.to_owned(), password: password::generate() };
-    superusers.create(&first.email, &first.password).await?;
-    Ok(Some(first))
 }
 
 fn write_options(config: &config::Archive, data: &DataDir) -> WriteOptions {

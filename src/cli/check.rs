@@ -84,7 +84,7 @@ fn warnings(
 ) -> Vec<String> {
     let mut found = Vec::new();
     let (variable, key) = &config.encryption;
-    if !variable.is_empty() && key.is_empty() {
+    if !variable.is_empty() && key.expose().is_empty() {
         found.push(format!("{variable} is to hold the key of encrypted settings, but is not set"));
     }
     if let Err(error) = place {

@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::config::storage::StorageOptions;
 use crate::config::{Config, FolderOptions, ServeOptions};
 use crate::error::{Context, Result};
-use crate::telemetry::{self, Talk};
+use crate::telemetry::{self, Format, Talk};
 use crate::vault::Jobs;
 use crate::vault::catalog::ProofKind;
 
@@ -37,6 +37,9 @@ use self::output::{Bar, Output};
 #[derive(Debug, Parser)]
 #[command(name = "pocketvault", version, about, max_term_width = 100)]
 struct Cli {
+    /// Form of the log on standard error [default: text]
+    #[arg(long, global = true, value_enum)]
+    log_format: Option<Format>,
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
@@ -102,10 +105,11 @@ pub fn run() -> ExitCode {
         Err(error) => error.exit(),
     };
     let output = cli.output;
-    telemetry::start(match &cli.command {
+    let talk = match &cli.command {
         Command::Serve(_) => Talk::Server,
         _ => Talk::Command,
-    });
+    };
+    telemetry::start(talk, cli.log_format);
     let result = match cli.command {
         Command::Serve(options) => serve::run(&options),
         Command::List(options) => list::run(&options, output),

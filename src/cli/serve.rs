@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use crate::app::FirstSuperuser;
+use crate::app::first::FirstSuperuser;
 use crate::app::outside;
 use crate::app::run::{Ended, Serving, Signals};
 use crate::app::start::Start;

@@ -91,7 +91,8 @@ pub(super) async fn bucket(found: &FolderStorage) -> Result<Option<S3Options>> {
     }
     let database = Database::open(found.data.root(), Access::ReadOnly)?;
     let (variable, key) = found.encryption.clone();
-    let store = Store::new(database.clone(), Encryption::new(variable, key), Clock::system());
+    let encryption = Encryption::new(variable, key.expose().to_owned());
+    let store = Store::new(database.clone(), encryption, Clock::system());
     let settings = store.current().await;
     database.close().await;
     Ok(bucket_of(settings?.as_ref(), &found.storage))

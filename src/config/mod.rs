@@ -6,6 +6,7 @@ pub mod blnk;
 mod care;
 pub mod databases;
 pub mod destination;
+mod metrics;
 pub mod notify;
 pub mod provider;
 mod restore;
@@ -27,9 +28,10 @@ use crate::config::archive::ArchiveTable;
 use crate::config::blnk::{Blnk, BlnkTable};
 use crate::config::databases::{DatabaseConfig, DatabaseTable};
 use crate::config::destination::{DestinationFile, SpoolFile};
+use crate::config::metrics::{MetricsTable, key_in};
 use crate::config::notify::NotifyConfig;
 use crate::config::schedule::{ScheduleTable, Schedules};
-use crate::config::storage::{StorageConfig, StorageFile, StorageOptions};
+use crate::config::storage::{Secret, StorageConfig, StorageFile, StorageOptions};
 use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
 use crate::data_dir::{DataDir, STATE};
 use crate::error::{Context, Error, Kind, Result};
@@ -134,6 +136,7 @@ struct FileOptions {
     alarms: notify::AlarmsTable,
     destination: Vec<DestinationFile>,
     spool: SpoolFile,
+    metrics: MetricsTable,
 }
 
 /// The options, resolved.
@@ -142,7 +145,7 @@ pub struct Config {
     /// The folder that is backed up and restored.
     pub data: DataDir,
     /// The variable that holds the key of encrypted settings, and the key; empty for none.
-    pub encryption: (String, String),
+    pub encryption: (String, Secret),
     /// Where backups are kept unless PocketBase's settings name a bucket.
     pub storage: StorageConfig,
     /// The address to listen on.
@@ -174,6 +177,8 @@ pub struct Config {
     pub notify: NotifyConfig,
     /// What runs by the clock.
     pub schedules: Schedules,
+    /// What opens the metrics besides a superuser's token.
+    pub metrics_token: Option<Secret>,
 }
 
 impl Config {
@@ -199,7 +204,7 @@ impl Config {
         let data = data_dir(&folder, file.dir, file.state)?;
         let http = options.http.clone().or(file.http).unwrap_or_else(|| HTTP_DEFAULT.to_owned());
         let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
-        let key = std::env::var(&variable).unwrap_or_default();
+        let key = key_in(&variable);
         let origins = options.origins.clone().or(file.origins);
         if let Some(program) = &mut supervise {
             if !variable.is_empty() {
@@ -225,6 +230,7 @@ impl Config {
         let (databases, blnk) = databases::all(file.database, file.blnk)?;
         let names = databases.iter().map(|one| one.name.clone()).collect();
         let named = options.folder.config.as_deref();
+        let care = Care::resolve(file.proof, file.retention, file.status, file.space)?;
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         let others = (file.destination, file.spool);
         Ok(Self {
@@ -243,8 +249,9 @@ impl Config {
             request_wait: request_wait(&options.supervise, &file.supervise),
             supervise,
             restore: file.restore.resolve()?,
-            care: Care::resolve(file.proof, file.retention, file.status, file.space)?,
-            notify: notify::resolve(file.notify, &file.alarms)?,
+            notify: notify::resolve(file.notify, &file.alarms, care.status.stale_after)?,
+            care,
+            metrics_token: file.metrics.token(),
         })
     }
 }
@@ -255,7 +262,7 @@ pub struct FolderStorage {
     /// The folder.
     pub data: DataDir,
     /// As in [`Config`].
-    pub encryption: (String, String),
+    pub encryption: (String, Secret),
     /// As in [`Config`].
     pub storage: StorageConfig,
     /// As in [`Config`].
@@ -269,7 +276,7 @@ pub struct FolderStorage {
 pub fn folder_storage(folder: &FolderOptions, options: &StorageOptions) -> Result<FolderStorage> {
     let file = FileOptions::read(folder.config.as_deref())?;
     let variable = folder.encryption_env.clone().or(file.encryption_env).unwrap_or_default();
-    let key = std::env::var(&variable).unwrap_or_default();
+    let key = key_in(&variable);
     let data = data_dir(folder, file.dir, file.state)?;
     let others = (file.destination, file.spool);
     let storage = StorageConfig::of(options, file.s3, others, data.root())?;

@@ -175,8 +175,8 @@ pub struct NotifyConfig {
     pub name: String,
     /// Who is told.
     pub channels: Vec<Channel>,
-    /// Age of the last good backup from which on backups are stale; `None` for never.
-    pub stale_after: Option<Duration>,
+    /// Age of the last good backup from which on backups are stale, as in `[status]`.
+    pub stale_after: Duration,
     /// How often a trouble that goes on is told again.
     pub repeat: Duration,
 }
@@ -214,7 +214,11 @@ pub(super) struct AlarmsTable {
 }
 
 /// Resolves both parts of the file.
-pub(super) fn resolve(channels: Vec<ChannelTable>, alarms: &AlarmsTable) -> Result<NotifyConfig> {
+pub(super) fn resolve(
+    channels: Vec<ChannelTable>,
+    alarms: &AlarmsTable,
+    stale_after: Duration,
+) -> Result<NotifyConfig> {
     let mut names = HashSet::new();
     let mut resolved = Vec::new();
     for (index, table) in channels.into_iter().enumerate() {
@@ -224,10 +228,10 @@ pub(super) fn resolve(channels: Vec<ChannelTable>, alarms: &AlarmsTable) -> Resu
         }
         resolved.push(channel);
     }
-    let stale_after = match alarms.stale_after.as_deref() {
-        Some("never") => None,
-        text => Some(time(text, STALE_AFTER_DEFAULT)?),
-    };
+    if alarms.stale_after.is_some() {
+        return Err(refused("stale_after in [alarms] is that of [status] now")
+            .hint("move it there; to hear nothing of it, leave \"stale\" out of `events`"));
+    }
     let repeat = time(alarms.repeat.as_deref(), REPEAT_DEFAULT)?;
     let name = alarms.name.clone().unwrap_or_default();
     if !name.chars().all(|c| c == ' ' || c.is_ascii_graphic()) {
@@ -241,7 +245,7 @@ impl Default for NotifyConfig {
         Self {
             name: String::new(),
             channels: Vec::new(),
-            stale_after: Some(STALE_AFTER_DEFAULT),
+            stale_after: STALE_AFTER_DEFAULT,
             repeat: REPEAT_DEFAULT,
         }
     }
@@ -346,7 +350,7 @@ mod tests {
 
     fn read(text: &str) -> Result<NotifyConfig> {
         let file: File = toml::from_str(text).expect("a file");
-        resolve(file.notify, &file.alarms)
+        resolve(file.notify, &file.alarms, STALE_AFTER_DEFAULT)
     }
 
     #[test]
@@ -358,10 +362,11 @@ mod tests {
              failure_url = ''\ntimeout = '3s'\n\
              [[notify]]\ntype = 'mail'\nto = ['a@b.c']\n\
              smtp = { host = 'mx', from = 'v@b.c', password = 's3cret' }\n\
-             [alarms]\nstale_after = 'never'\nrepeat = '6h'",
+             [alarms]\nrepeat = '6h'",
         )
         .expect("read");
-        assert_eq!(config.stale_after, None);
+        let moved = read("[alarms]\nstale_after = '26h'").expect_err("moved");
+        assert!(moved.full().contains("[status]"), "{}", moved.full());
         assert_eq!(config.repeat, Duration::from_secs(6 * 3600));
         let names: Vec<&str> = config.channels.iter().map(|c| c.name.as_str()).collect();
         assert_eq!(names, ["webhook-1", "hc", "mail-3"]);

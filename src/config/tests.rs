@@ -69,3 +69,16 @@ fn what_cannot_be_used_is_named() {
     assert!(resolve(&options, "").expect_err("bad").full().contains("nonsense"));
     assert!(toml::from_str::<FileOptions>("htp = 'x'").is_err());
 }
+
+#[test]
+fn no_option_shows_a_secret_of_its_own_accord() {
+    let file = "[metrics]\ntoken = 's3cret'\n\
+        [[database]]\nname = 'a'\nurl = 'postgres://u:s3cret@h/d'\n\
+        [s3]\nbucket = 'b'\nregion = 'r'\nendpoint = 'http://x'\n\
+        access_key = 'k'\nsecret_key = 's3cret'\n\
+        [[notify]]\ntype = 'webhook'\nurl = 'https://x/s3cret'\nsecret = 's3cret'\n";
+    let mut config = resolve(&ServeOptions::default(), file).expect("usable");
+    assert_eq!(config.metrics_token.as_ref().map(Secret::expose), Some("s3cret"));
+    config.encryption.1 = Secret::new("s3cret");
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
+}

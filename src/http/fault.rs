@@ -1,6 +1,8 @@
 //! How an error looks to PocketBase's clients: `{"data":{},"message":"…","status":400}`. Our own
 //! routes answer in the same form, so that the same clients understand them.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse};
@@ -30,6 +32,8 @@ pub struct ApiError {
     pub message: String,
     /// Broken rules by field, nested like the input; `{}` when there are none.
     pub data: Value,
+    /// When to come again, in seconds.
+    pub retry_after_s: Option<u64>,
 }
 
 /// What handlers of this face return.
@@ -38,7 +42,7 @@ pub type Answer<T> = Result<T, ApiError>;
 impl ApiError {
     /// An error without field errors.
     pub fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), data: json!({}) }
+        Self { status, message: message.into(), data: json!({}), retry_after_s: None }
     }
 
     /// A 400.
@@ -64,16 +68,25 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, message)
     }
 
-    /// A 400 for broken rules.
-    pub fn invalid(message: impl Into<String>, violations: &[Violation]) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, message: message.into(), data: nested(violations) }
+    /// A 429 for who has to wait.
+    pub fn too_many(wait: Duration) -> Self {
+        let refused = Self::from(Error::new(Kind::Throttled, "Too often."));
+        Self { retry_after_s: Some(wait.as_secs().max(1)), ..refused }
     }
 
-    /// The answer; a 503 says when to come again.
+    /// A 400 for broken rules.
+    pub fn invalid(message: impl Into<String>, violations: &[Violation]) -> Self {
+        Self { data: nested(violations), ..Self::bad_request(message) }
+    }
+
+    /// The answer; a 503 always says when to come again.
     pub fn respond(&self, request: &HttpRequest) -> HttpResponse {
         let mut answer = json::respond_error(request, self.status, &self.body());
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             answer.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        if let Some(seconds) = self.retry_after_s {
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
     }

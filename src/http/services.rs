@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use crate::auth::directory::Directory;
 use crate::auth::throttle::{Attempt, Throttle};
+use crate::backup::Backup;
 use crate::config::destination::{DestinationConfig, PlaceConfig, SPOOL};
 use crate::config::storage::{S3Extras, Secret, StorageConfig};
 use crate::data_dir::DataDir;
@@ -81,6 +82,10 @@ pub struct Services {
     pub host: String,
     /// The program behind us that owns the folder, if there is one.
     pub program: Option<Behind>,
+    /// What opens the metrics besides a superuser's token.
+    pub metrics_token: Option<Secret>,
+    /// The backups that the metrics saw last, and when.
+    pub listed: tokio::sync::Mutex<Option<(Instant, Option<Vec<Backup>>)>>,
 }
 
 /// A program behind us.
@@ -102,13 +107,20 @@ impl Services {
     /// # Errors
     /// [`Kind::Throttled`] after too many wrong ones.
     pub fn begin_login(&self, address: &Address, name: &str) -> Result<()> {
-        let Some(throttle) = &self.throttle else { return Ok(()) };
-        match throttle.begin(address.ip(), name) {
-            Attempt::Allowed => Ok(()),
+        match self.login_wait(address, name) {
+            None => Ok(()),
+            Some(_) => Err(Error::new(Kind::Throttled, "Too many wrong passwords.")),
+        }
+    }
+
+    /// Begins a login attempt; how long it has to wait after too many wrong ones.
+    pub fn login_wait(&self, address: &Address, name: &str) -> Option<Duration> {
+        match self.throttle.as_ref()?.begin(address.ip(), name) {
+            Attempt::Allowed => None,
             Attempt::Wait(wait) => {
                 let (ip, wait_s) = (address.expanded(), wait.as_secs());
                 tracing::warn!(ip, wait_s, "a login must wait");
-                Err(Error::new(Kind::Throttled, "Too many wrong passwords."))
+                Some(wait)
             }
         }
     }

@@ -23,11 +23,12 @@ pub const STATE_DB: &str = "state.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every migration, by ascending version. Never change one that was released: add another.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "jobs", include_str!("migrations/0001_jobs.sql")),
     (2, "catalog", include_str!("migrations/0002_catalog.sql")),
     (3, "alarms", include_str!("migrations/0003_alarms.sql")),
     (4, "schedules", include_str!("migrations/0004_schedules.sql")),
+    (5, "job vault", include_str!("migrations/0005_job_vault.sql")),
 ];
 
 /// The database. Cheap to clone; all clones share the connections.

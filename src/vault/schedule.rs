@@ -107,23 +107,23 @@ pub struct Scheduler {
 impl Scheduler {
     /// A scheduler; [`Scheduler::run`] starts it.
     pub fn new(
-        vault: Arc<Vault>,
-        database: Database,
-        directory: Directory,
-        settings: Arc<Store>,
-        mailer: Mailer,
-        limits: Arc<Limiter>,
+        vault: &Arc<Vault>,
+        database: &Database,
+        directory: &Directory,
+        settings: &Arc<Store>,
+        mailer: &Mailer,
+        limits: &Arc<Limiter>,
     ) -> Self {
         let clock = vault.clock().clone();
         let (duty, pending, alarms) = (Duty::All, Arc::default(), None);
         let scheduled = Arc::default();
         Self {
-            vault,
-            database,
-            directory,
-            settings,
-            mailer,
-            limits,
+            vault: vault.clone(),
+            database: database.clone(),
+            directory: directory.clone(),
+            settings: settings.clone(),
+            mailer: mailer.clone(),
+            limits: limits.clone(),
             clock,
             duty,
             pending,

@@ -132,7 +132,8 @@ impl Vault {
         };
         let last_try = self.jobs().list().into_iter().find(|job| {
             // What was cancelled on request failed nobody.
-            job.kind == JobKind::Create && !matches!(job.state, State::Running | State::Cancelled)
+            job.is_of_folder(JobKind::Create)
+                && !matches!(job.state, State::Running | State::Cancelled)
         });
         let (free, now) = (free_beside(storage.as_ref(), &known), self.clock().now());
         let rule = self.care().status;

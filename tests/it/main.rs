@@ -26,4 +26,5 @@ mod schedules;
 mod serving;
 mod storage;
 mod supervise;
+mod watching;
 mod wire;

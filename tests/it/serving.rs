@@ -18,7 +18,10 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 fn login(server: &Server, password: &str) -> u16 {
     let path = "POST /api/collections/_superusers/auth-with-password";
     let body = json!({"identity": EMAIL, "password": password});
-    server.send(&Request::new(path).json(&body)).status
+    let answer = server.send(&Request::new(path).json(&body));
+    let wait = answer.header("Retry-After").map(|seconds| seconds.parse::<u64>());
+    assert_eq!(answer.status == 429, matches!(wait, Some(Ok(1..=900))), "{wait:?}");
+    answer.status
 }
 
 #[test]

@@ -103,6 +103,7 @@ impl Route {
     fn find_get(segments: &[&[u8]]) -> Option<Self> {
         Some(match *segments {
             [b"api", b"health"] => Self::Health,
+            [b"metrics"] => Self::Vault(VaultRoute::Metrics),
             [b"api", b"backups"] => Self::BackupList,
             [b"api", b"backups", key] if !key.is_empty() => Self::BackupDownload(key.to_vec()),
             [b"api", b"collections", name, b"auth-methods"] => Self::AuthMethods(name.to_vec()),
@@ -153,6 +154,8 @@ impl Route {
             | Self::AuthOtp(_)
             | Self::Impersonate(..) => false,
             Self::CronRun(id) => id == AUTO_BACKUP,
+            // The program may have metrics of its own.
+            Self::Vault(VaultRoute::Metrics) => path.starts_with("/api/"),
             Self::Page(_) => path
                 .split('/')
                 .nth(1)
@@ -217,6 +220,8 @@ mod tests {
             (Method::POST, "/api/files/token", false),
             (Method::GET, "/api/files/backups/x", false),
             (Method::GET, "/_/", false),
+            (Method::GET, "/metrics", false),
+            (Method::GET, "/api/vault/metrics", true),
             (Method::GET, "/_/app.js", false),
             (Method::GET, "/_vault", true),
             (Method::GET, "/_vault/", true),

@@ -17,6 +17,8 @@ pub enum VaultRoute {
     JobList,
     /// `GET /api/vault/jobs/{id}`
     JobGet(Vec<u8>),
+    /// `GET /api/vault/metrics`, and `/metrics` where no program is behind us
+    Metrics,
     /// `GET /api/vault/notify`
     NotifyList,
     /// `POST /api/vault/notify/test`
@@ -84,6 +86,7 @@ impl VaultRoute {
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
+            [b"metrics"] => Self::Metrics,
             [b"notify"] => Self::NotifyList,
             [b"program"] => Self::Program,
             [b"restore"] => Self::RestoreStatus,

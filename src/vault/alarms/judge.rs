@@ -42,7 +42,7 @@ pub(super) fn of_job(job: &Job) -> Vec<Step> {
         JobKind::Create => of_create(job),
         JobKind::Restore | JobKind::Undo => of_restore(job),
         JobKind::Verify | JobKind::Drill => {
-            let condition = format!("proof:{}", job.key);
+            let condition = of_vault(&format!("proof:{}", job.key), job);
             match (&job.state, job.complete) {
                 (State::Failed { .. }, _) | (State::Done, false) => vec![Step::Raise(
                     condition,
@@ -57,12 +57,12 @@ pub(super) fn of_job(job: &Job) -> Vec<Step> {
         }
         JobKind::Prune => match &job.state {
             State::Failed { .. } => vec![Step::Raise(
-                PRUNE.to_owned(),
+                of_vault(PRUNE, job),
                 note(job, Event::Failure, "Old backups could not be removed"),
             )],
             State::Done => {
                 let text = "Old backups can be removed again";
-                vec![Step::Clear(vec![PRUNE.to_owned()], note(job, Event::Recovery, text))]
+                vec![Step::Clear(vec![of_vault(PRUNE, job)], note(job, Event::Recovery, text))]
             }
             _ => Vec::new(),
         },
@@ -75,21 +75,32 @@ fn of_create(job: &Job) -> Vec<Step> {
     match (&job.state, job.complete) {
         (State::Running, _) => vec![Step::Tell(note(job, Event::Start, "A backup begins"))],
         (State::Done, true) => {
+            let recovered = note(job, Event::Recovery, "Backups work again");
+            let told = Step::Tell(note(job, Event::Success, "A backup was made"));
+            if !job.vault.is_empty() {
+                return vec![Step::Clear(vec![of_vault(BACKUP, job)], recovered), told];
+            }
             let cleared = [BACKUP, SCHEDULE, AGE].map(str::to_owned).to_vec();
-            vec![
-                Step::Good(job.ended.unwrap_or(job.started)),
-                Step::Clear(cleared, note(job, Event::Recovery, "Backups work again")),
-                Step::Tell(note(job, Event::Success, "A backup was made")),
-            ]
+            let good = Step::Good(job.ended.unwrap_or(job.started));
+            vec![good, Step::Clear(cleared, recovered), told]
         }
         (State::Done, false) => {
             let note = note(job, Event::Failure, "A backup is not complete");
-            vec![Step::Raise(BACKUP.to_owned(), note)]
+            vec![Step::Raise(of_vault(BACKUP, job), note)]
         }
         (State::Failed { .. } | State::Interrupted, _) => {
-            vec![Step::Raise(BACKUP.to_owned(), note(job, Event::Failure, "A backup failed"))]
+            let note = note(job, Event::Failure, "A backup failed");
+            vec![Step::Raise(of_vault(BACKUP, job), note)]
         }
         (State::Cancelled, _) => Vec::new(),
+    }
+}
+
+/// The trouble of one vault: the folder's has the plain name.
+fn of_vault(condition: &str, job: &Job) -> String {
+    match job.vault.as_str() {
+        "" => condition.to_owned(),
+        name => format!("{condition}:{name}"),
     }
 }
 
@@ -110,6 +121,9 @@ fn note(job: &Job, event: Event, title: &str) -> Note {
         _ => (String::new(), None),
     };
     let mut text = format!("{title}: {}", job.key);
+    if !job.vault.is_empty() {
+        text.push_str(&format!(" (database {})", job.vault));
+    }
     if !said.is_empty() {
         text = format!("{text}\n{said}");
     }
@@ -154,7 +168,8 @@ pub(super) fn missed(
     let mut missed = Vec::new();
     while let Some(due) = schedule.next_after(looked).filter(|due| *due + GRACE <= now) {
         let begun = |job: &&Job| {
-            (job.kind, job.method) == (JobKind::Create, Method::Scheduled)
+            job.is_of_folder(JobKind::Create)
+                && job.method == Method::Scheduled
                 && job.started >= due
                 && job.started <= due + GRACE
         };

@@ -94,7 +94,7 @@ impl Alarms {
         let mut book = Book::open(&self.means.state).await?;
         if book.watch().await?.is_none() {
             let (now, jobs) = (self.clock.now(), self.vault.jobs().list());
-            let good = |job: &&Job| job.kind == JobKind::Create && is_good(job);
+            let good = |job: &&Job| is_good(job) && job.is_of_folder(JobKind::Create);
             let good = jobs.iter().filter(good).filter_map(|job| job.ended).max();
             let watch = Watch {
                 revision: jobs.iter().map(|job| job.revision).max().unwrap_or(0),
@@ -274,7 +274,6 @@ impl Alarms {
 
     /// When the newest backup was made that anybody made, if it is time to look at that.
     async fn newest_if_asked(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.config.stale_after?;
         {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if seen.age.is_some_and(|last| (now - last).abs() < AGE_EVERY) {
@@ -296,8 +295,7 @@ impl Alarms {
     }
 
     async fn look_at_age(&self, book: &mut Book, watch: &Watch, now: DateTime<Utc>) -> Result<()> {
-        let Some(limit) = self.config.stale_after else { return Ok(()) };
-        let limit = TimeDelta::from_std(limit).unwrap_or(TimeDelta::MAX);
+        let limit = TimeDelta::from_std(self.config.stale_after).unwrap_or(TimeDelta::MAX);
         let age = now - watch.good;
         let step = if age > limit {
             let text = format!(

@@ -144,6 +144,33 @@ async fn a_trouble_is_told_once_again_after_a_day_and_when_it_ends() {
 }
 
 #[tokio::test]
+async fn a_database_s_success_does_not_end_the_folder_s_trouble() {
+    let ground = Ground::new().await;
+    let alarms = ground.alarms(vec![channel("ops", &TROUBLE, "http://127.0.0.1:1/")]).await;
+    let key = Key::named("a.zip").expect("a key");
+    let dump = async |result: Result<(), Error>| {
+        let jobs = alarms.vault.jobs();
+        let job = jobs.open_for("ledger", JobKind::Create, Method::Scheduled, &key);
+        job.finish(&result).await;
+    };
+    job(&alarms, JobKind::Create, broken()).await;
+    dump(Ok(())).await;
+    assert_eq!(ground.events(&alarms, None).await, ["failure"]);
+    dump(broken()).await;
+    alarms.look(None).await.expect("looked");
+    assert!(ground.told("ops").await[0].text.contains("(database ledger)"));
+    let troubles = alarms.troubles().await.expect("read");
+    let troubles: Vec<&str> = troubles.iter().map(|(condition, _)| condition.as_str()).collect();
+    assert_eq!(troubles, ["backup", "backup:ledger"]);
+    job(&alarms, JobKind::Create, Ok(())).await;
+    alarms.look(None).await.expect("looked");
+    assert_eq!(alarms.troubles().await.expect("read").len(), 1, "and the other way round");
+    let alarms = ground.alarms(Vec::new()).await;
+    let kept = alarms.vault.jobs().find(2).expect("kept");
+    assert_eq!((kept.vault.as_str(), kept.is_of_folder(JobKind::Create)), ("ledger", false));
+}
+
+#[tokio::test]
 async fn what_a_crash_cut_off_is_told_by_the_next_process() {
     let ground = Ground::new().await;
     let ops = || vec![channel("ops", &TROUBLE, "http://127.0.0.1:1/")];

@@ -313,7 +313,7 @@ impl DatabaseVault {
     /// asked is a failed job; one that is busy is none.
     async fn begin(&self, kind: JobKind, method: Method, key: &Key) -> Result<(Lock, JobHandle)> {
         let open = || {
-            let job = self.jobs.open(kind, method, key);
+            let job = self.jobs.open_for(&self.name, kind, method, key);
             job.note(format!("database {}", self.name));
             job
         };

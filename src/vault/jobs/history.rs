@@ -15,7 +15,8 @@ use crate::vault::jobs::record::{Job, JobKind, Method, State};
 const ROWS_MAX: i64 = 20_000;
 
 const COLUMNS: &str = "id, kind, method, key, state, step, bytes, bytes_estimate, entries, \
-    entries_estimate, message, hint, notes, complete, started, ended, restore_id, revision";
+    entries_estimate, message, hint, notes, complete, started, ended, restore_id, revision, \
+    vault";
 
 /// What the writing task is told.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ async fn save(state: &StateDb, job: &Job) -> Result<()> {
     };
     let sql = format!(
         "INSERT OR REPLACE INTO jobs ({COLUMNS}) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     );
     let saved = sqlx::query(AssertSqlSafe(sql))
         .bind(number(job.id))
@@ -129,6 +130,7 @@ async fn save(state: &StateDb, job: &Job) -> Result<()> {
         .bind(job.ended.map(|ended| ended.timestamp_millis()))
         .bind(job.restore_id.as_deref())
         .bind(number(job.revision))
+        .bind(&job.vault)
         .execute(state.pool())
         .await;
     saved.context("cannot write the job history")?;
@@ -182,5 +184,6 @@ fn job(row: &SqliteRow) -> Result<Job> {
         ended: time("ended")?,
         restore_id: optional("restore_id"),
         revision: number("revision")?,
+        vault: text("vault")?,
     })
 }

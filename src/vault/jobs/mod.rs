@@ -103,8 +103,13 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Opens a record.
+    /// Opens a record of a job about the folder.
     pub fn open(&self, kind: JobKind, method: Method, key: &Key) -> JobHandle {
+        self.open_for("", kind, method, key)
+    }
+
+    /// Opens a record of a job about a PostgreSQL database.
+    pub fn open_for(&self, vault: &str, kind: JobKind, method: Method, key: &Key) -> JobHandle {
         let control = Control::default();
         let mut records = self.lock();
         records.last_id += 1;
@@ -113,6 +118,7 @@ impl Jobs {
             id,
             kind,
             method,
+            vault: vault.to_owned(),
             key: key.clone(),
             state: State::Running,
             progress: Progress::default(),

@@ -115,6 +115,8 @@ pub struct Job {
     pub kind: JobKind,
     /// Who asked.
     pub method: Method,
+    /// The PostgreSQL database that it is about; empty for the folder.
+    pub vault: String,
     /// The backup it is about.
     pub key: Key,
     /// How far it is.
@@ -133,6 +135,13 @@ pub struct Job {
     pub restore_id: Option<String>,
     /// Ascending with every change of any job, also across restarts.
     pub revision: u64,
+}
+
+impl Job {
+    /// Whether it is such a job, and about the folder.
+    pub fn is_of_folder(&self, kind: JobKind) -> bool {
+        self.kind == kind && self.vault.is_empty()
+    }
 }
 
 /// What a client may know of an error: its message and its hint, without places on the disk.

@@ -72,12 +72,12 @@ pub struct Shown {
 impl Rota {
     /// The rota, with what was kept of it; without that it begins anew.
     pub async fn load(
-        schedules: Schedules,
-        scheduler: Scheduler,
-        databases: Vaults,
-        state: StateDb,
+        schedules: &Schedules,
+        scheduler: &Scheduler,
+        databases: &Vaults,
+        state: &StateDb,
     ) -> Self {
-        let rows = book::load(&state).await.unwrap_or_else(|error| {
+        let rows = book::load(state).await.unwrap_or_else(|error| {
             tracing::error!(error = error.full(), "it is not known what the schedules did");
             Vec::new()
         });
@@ -93,11 +93,11 @@ impl Rota {
                 kept.looked = due.map_or(kept.looked, |due| due - TimeDelta::minutes(1));
             }
         }
-        let table = Table { list: schedules.list, file: schedules.file, kept };
+        let table = Table { list: schedules.list.clone(), file: schedules.file.clone(), kept };
         let rota = Self(Arc::new(Inner {
-            scheduler,
-            databases,
-            state,
+            scheduler: scheduler.clone(),
+            databases: databases.clone(),
+            state: state.clone(),
             seed: rand::random(),
             table: Mutex::new(table),
             writing: tokio::sync::Mutex::default(),

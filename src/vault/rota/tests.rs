@@ -92,9 +92,9 @@ impl Ground {
         alarms.begin().await.expect("begun");
         let directory = Directory::new(database.clone(), clock.clone());
         let limits = Arc::new(Limiter::new(clock.clone()));
-        let scheduler = Scheduler::new(vault, database, directory, settings, mailer, limits)
+        let scheduler = Scheduler::new(&vault, &database, &directory, &settings, &mailer, &limits)
             .with_alarms(alarms);
-        Rota::load(config.schedules, scheduler, Vaults::default(), self.state.clone()).await
+        Rota::load(&config.schedules, &scheduler, &Vaults::default(), &self.state).await
     }
 
     /// Goes on to a time and looks at the clock.

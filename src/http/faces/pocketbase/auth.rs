@@ -84,7 +84,9 @@ pub(super) async fn with_password(call: &mut Call, name: &[u8]) -> Answer<HttpRe
         return Err(ApiError::invalid(VALIDATION, &broken));
     }
     let name = format!("{}/{identity}", collection.name);
-    call.services.begin_login(&call.address, &name)?;
+    if let Some(wait) = call.services.login_wait(&call.address, &name) {
+        return Err(ApiError::too_many(wait));
+    }
     let credentials = Credentials { identity, password, identity_field: field };
     let found = call.services.directory.authenticate_password(&collection, &credentials).await;
     let Some(found) = internal(found)? else {

@@ -22,6 +22,8 @@ pub(super) struct Shown {
     id: u64,
     kind: &'static str,
     method: &'static str,
+    /// The PostgreSQL database that it is about.
+    database: Option<String>,
     key: String,
     state: &'static str,
     step: &'static str,
@@ -106,6 +108,7 @@ impl Shown {
             id: job.id,
             kind: job.kind.as_str(),
             method: job.method.as_str(),
+            database: Some(job.vault).filter(|name| !name.is_empty()),
             key: job.key.to_string(),
             state: job.state.as_str(),
             step: progress.step.as_str(),

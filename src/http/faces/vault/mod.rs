@@ -5,6 +5,7 @@ mod care;
 mod databases;
 mod events;
 mod jobs;
+mod metrics;
 mod notify;
 pub mod page;
 mod program;
@@ -31,6 +32,9 @@ use crate::vault::{Job, Spread};
 /// # Errors
 /// What the client is told.
 pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse> {
+    if route == VaultRoute::Metrics {
+        return metrics::get(call).await;
+    }
     let superuser = Superuser::of(call)?;
     match route {
         VaultRoute::Database(route) => databases::dispatch(call, &superuser, route).await,
@@ -39,6 +43,7 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::JobCancel(id) => jobs::cancel(call, &superuser, &id).await,
         VaultRoute::JobList => jobs::list(call, &superuser).await,
         VaultRoute::JobGet(id) => jobs::get(call, &superuser, &id).await,
+        VaultRoute::Metrics => metrics::get(call).await,
         VaultRoute::NotifyList => notify::list(call, &superuser).await,
         VaultRoute::NotifyTest => notify::test(call, &superuser).await,
         VaultRoute::Program => program::get(call, &superuser).await,
