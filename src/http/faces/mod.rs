@@ -9,6 +9,7 @@ use crate::http::routes::{self, Route};
 use crate::http::services::Services;
 
 pub mod blnk;
+pub mod bosbase;
 pub mod pocketbase;
 pub mod vault;
 
@@ -27,6 +28,9 @@ pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
         && let Some(place) = routes::blnk::find(call.request.uri().path())
     {
         return Ok(blnk::respond(call, &blnk, place).await);
+    }
+    if let Some(answer) = bosbase::respond(call, &route).await? {
+        return Ok(answer);
     }
     match route {
         Route::Page(file) => vault::page::get(call, file.as_deref()),

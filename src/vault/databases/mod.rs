@@ -32,6 +32,7 @@ use crate::vault::databases::bosbase::Bosbase;
 use crate::vault::flight::{Flight, Operation, Ticket};
 use crate::vault::jobs::{JobHandle, JobKind, Jobs, Method};
 
+pub use bosbase::BosbaseSuperuser;
 pub use create::CreatingDump;
 pub use proof::Proof;
 pub use restore::{RestoringDump, What};

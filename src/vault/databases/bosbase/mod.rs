@@ -3,6 +3,7 @@
 mod create;
 mod place;
 mod restore;
+mod tokens;
 
 use serde_json::Value;
 use sqlx::postgres::PgConnection;
@@ -14,6 +15,7 @@ use crate::settings::Encryption;
 use crate::source::postgres::query_texts;
 
 pub(super) use restore::Prepared;
+pub use tokens::BosbaseSuperuser;
 
 /// What a vault knows of a BosBase beside its database.
 #[derive(Debug)]

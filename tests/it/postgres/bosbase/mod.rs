@@ -4,6 +4,7 @@ mod dies;
 mod guide;
 mod life;
 mod refused;
+mod wire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
