@@ -16,5 +16,8 @@ USER pocketvault
 WORKDIR /data
 VOLUME /data
 EXPOSE 8090
+# Answers also while a restore replaces the process: requests wait at the door then.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s --retries=3 \
+    CMD ["pocketvault", "health", "--server", "http://127.0.0.1:8090"]
 ENTRYPOINT ["pocketvault"]
 CMD ["serve", "--http", "0.0.0.0:8090", "--dir", "/data/pb_data"]

@@ -32,3 +32,26 @@ versus *args:
 # Everything that CI does.
 ci:
     .ci/run
+
+# Licenses, banned crates and sources; `cargo install --locked cargo-deny` first.
+deny:
+    cargo deny check licenses bans sources
+
+# What a package holds beside the program: completions and manual pages, in target/package.
+package:
+    cargo build --release --locked
+    mkdir -p target/package/man target/package/completions
+    target/release/pocketvault man target/package/man
+    target/release/pocketvault completions bash > target/package/completions/pocketvault
+    target/release/pocketvault completions zsh > target/package/completions/_pocketvault
+    target/release/pocketvault completions fish > target/package/completions/pocketvault.fish
+    cp contrib/systemd/pocketvault.service contrib/systemd/pocketvault.socket target/package/
+
+# One file without any library, for any Linux (rustup target add, and musl-tools of Debian).
+static:
+    rustup target add x86_64-unknown-linux-musl
+    cargo build --release --locked --target x86_64-unknown-linux-musl
+
+# The program, for whoever has Rust.
+install:
+    cargo install --locked --path .

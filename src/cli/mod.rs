@@ -5,6 +5,7 @@ mod backup;
 mod care;
 mod check;
 mod database;
+mod doctor;
 mod health;
 mod jobs;
 mod list;
@@ -89,6 +90,8 @@ enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(check::ConfigCommand),
+    /// Look for the commonest faults, and say what to do about each
+    Doctor(Box<doctor::DoctorOptions>),
     /// Ask whether the server answers; nobody has to log in
     Health(health::HealthOptions),
     /// Print completions for a shell
@@ -129,6 +132,7 @@ pub fn run() -> ExitCode {
         Command::Db(command) => database::run(&command, output),
         Command::Storage(command) => storage::run(command, output),
         Command::Config(command) => check::run(&command, &Cli::command(), output),
+        Command::Doctor(options) => doctor::run(&options, output),
         Command::Health(options) => health::run(&options, output),
         Command::Completions(options) => shell::completions(&options, Cli::command()),
         Command::Man(options) => shell::man(&options, Cli::command()),

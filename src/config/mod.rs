@@ -47,7 +47,7 @@ const DIR_DEFAULT: &str = "pb_data";
 /// Who may read answers unless told otherwise, as in PocketBase.
 const ORIGINS_DEFAULT: &str = "*";
 /// The file that is read when it exists and no other is named.
-const FILE_DEFAULT: &str = "pocketvault.toml";
+pub const FILE_DEFAULT: &str = "pocketvault.toml";
 /// How long a create may keep its client waiting unless told otherwise, in seconds.
 const CREATE_WAIT_S_DEFAULT: u64 = 60;
 
