@@ -5,6 +5,7 @@ pub mod first;
 pub mod offline;
 pub mod outside;
 pub mod run;
+mod scalingo;
 pub mod start;
 
 use std::sync::{Arc, Mutex};
@@ -126,6 +127,7 @@ impl App {
         let mailer = Mailer::new(settings.clone(), superusers.clone());
         let alarms = alarms(config, &vault, &state, &mailer).await?;
         let limits = Arc::new(Limiter::new(clock.clone()));
+        let scalingo = scalingo::face(config, &vault, &settings, &databases, &state).await?;
         let scheduler = Scheduler::new(&vault, &database, &directory, &settings, &mailer, &limits)
             .with_alarms(alarms.clone())
             .with_duty(duty(program.is_some(), database.access()));
@@ -139,6 +141,7 @@ impl App {
             vault,
             databases,
             blnk,
+            scalingo,
             directory,
             settings,
             storage: config.storage.clone(),

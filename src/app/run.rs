@@ -129,6 +129,9 @@ impl Serving {
         scheduler.abort();
         rota.abort();
         app.services.rota.stop();
+        if let Some(face) = &app.services.scalingo {
+            face.orders.stop();
+        }
         watcher.abort();
         sweeper.abort();
         sender.abort();

@@ -2,7 +2,8 @@
 //!
 //! [`directory`] answers requests (with [`mfa`], [`otp`] and [`origins`] for the steps of a
 //! login), [`superusers`] serves the command line, [`bootstrap`] makes a fresh `pb_data`,
-//! [`keys`] signs and verifies tokens, [`throttle`] slows down guessing. This module knows no
+//! [`keys`] signs and verifies tokens, [`passes`] those of our own faces, [`throttle`] slows down
+//! guessing. This module knows no
 //! HTTP: faces turn its answers into status codes and bodies.
 
 pub mod bootstrap;
@@ -14,6 +15,7 @@ pub mod keys;
 pub mod mfa;
 pub mod origins;
 pub mod otp;
+pub mod passes;
 pub mod password;
 #[cfg(test)]
 mod peer;

@@ -10,6 +10,7 @@ mod metrics;
 pub mod notify;
 pub mod provider;
 mod restore;
+pub mod scalingo;
 pub mod schedule;
 pub mod storage;
 pub mod supervise;
@@ -30,6 +31,7 @@ use crate::config::databases::{DatabaseConfig, DatabaseTable};
 use crate::config::destination::{DestinationFile, SpoolFile};
 use crate::config::metrics::{MetricsTable, key_in};
 use crate::config::notify::NotifyConfig;
+use crate::config::scalingo::{ScalingoConfig, ScalingoTable};
 use crate::config::schedule::{ScheduleTable, Schedules};
 use crate::config::storage::{Secret, StorageConfig, StorageFile, StorageOptions};
 use crate::config::supervise::{Supervise, SuperviseFile, SuperviseOptions, agree, request_wait};
@@ -124,6 +126,7 @@ struct FileOptions {
     archive: ArchiveTable,
     blnk: Option<BlnkTable>,
     database: Vec<DatabaseTable>,
+    scalingo: Option<ScalingoTable>,
     schedule: Vec<ScheduleTable>,
     supervise: SuperviseFile,
     proof: care::ProofTable,
@@ -164,6 +167,8 @@ pub struct Config {
     pub blnk: Option<Blnk>,
     /// PostgreSQL databases that are backed up as well, Blnk's among them.
     pub databases: Vec<DatabaseConfig>,
+    /// The databases as Scalingo's clients see them, if they may.
+    pub scalingo: Option<ScalingoConfig>,
     /// The program that owns the folder and that we run behind us.
     pub supervise: Option<Supervise>,
     /// How long a request waits while nobody can answer it: during a restart, or while the
@@ -231,6 +236,7 @@ impl Config {
         let names = databases.iter().map(|one| one.name.clone()).collect();
         let named = options.folder.config.as_deref();
         let care = Care::resolve(file.proof, file.retention, file.status, file.space)?;
+        let scalingo = scalingo::resolve(file.scalingo, &databases)?;
         let wait_s = options.create_wait.or(file.create_wait).unwrap_or(CREATE_WAIT_S_DEFAULT);
         let others = (file.destination, file.spool);
         Ok(Self {
@@ -246,6 +252,7 @@ impl Config {
             databases,
             blnk,
             schedules: Schedules::resolve(file.schedule, named, names)?,
+            scalingo,
             request_wait: request_wait(&options.supervise, &file.supervise),
             supervise,
             restore: file.restore.resolve()?,

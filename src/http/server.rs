@@ -106,8 +106,7 @@ async fn attended(
     services: Arc<Services>,
 ) -> HttpResponse {
     let (method, headers) = (request.method().clone(), request.headers().clone());
-    let passed =
-        services.program.as_ref().filter(|_| !faces::is_ours(&services, &method, request.path()));
+    let passed = services.program.as_ref().filter(|_| !faces::is_ours(&services, request));
     let origins = cors::decide(&services.origins, &method, &headers);
     let mut response = if let Some(program) = passed {
         let payload = payload.into_inner();
@@ -193,10 +192,18 @@ async fn caller(request: &HttpRequest, services: &Services) -> Result<Option<Ide
 }
 
 async fn serve(mut call: Call) -> Result<HttpResponse, ApiError> {
-    let route = Route::find(call.request.method(), call.request.uri().path());
-    check_rate(&call, &route).await?;
-    check_length(&call, &route)?;
-    faces::dispatch(&mut call, route).await
+    let route = faces::route(&call.services, &call.request);
+    let checked = match check_rate(&call, &route).await {
+        Ok(()) => check_length(&call, &route),
+        Err(error) => Err(error),
+    };
+    match checked {
+        Err(error) if matches!(route, Route::Scalingo(_)) => {
+            Ok(faces::scalingo::told(&call, &error))
+        }
+        Err(error) => Err(error),
+        Ok(()) => faces::dispatch(&mut call, route).await,
+    }
 }
 
 async fn check_rate(call: &Call, route: &Route) -> Result<(), ApiError> {

@@ -15,6 +15,7 @@ use crate::database::{Access, Database};
 use crate::error::{Error, Kind, Result};
 use crate::front::Front;
 use crate::http::cors::Origins;
+use crate::http::faces::scalingo::Scalingo;
 use crate::occupants;
 use crate::settings::addresses::Address;
 use crate::settings::held::Keeper;
@@ -52,6 +53,8 @@ pub struct Services {
     pub databases: Vaults,
     /// Blnk's routes, if they are served.
     pub blnk: Option<Arc<Blnk>>,
+    /// The databases as Scalingo's clients see them, if they may.
+    pub scalingo: Option<Scalingo>,
     /// Records and tokens.
     pub directory: Directory,
     /// PocketBase's settings.

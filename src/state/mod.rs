@@ -23,12 +23,13 @@ pub const STATE_DB: &str = "state.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every migration, by ascending version. Never change one that was released: add another.
-const MIGRATIONS: [(i64, &str, &str); 5] = [
+const MIGRATIONS: [(i64, &str, &str); 6] = [
     (1, "jobs", include_str!("migrations/0001_jobs.sql")),
     (2, "catalog", include_str!("migrations/0002_catalog.sql")),
     (3, "alarms", include_str!("migrations/0003_alarms.sql")),
     (4, "schedules", include_str!("migrations/0004_schedules.sql")),
     (5, "job vault", include_str!("migrations/0005_job_vault.sql")),
+    (6, "orders", include_str!("migrations/0006_orders.sql")),
 ];
 
 /// The database. Cheap to clone; all clones share the connections.
@@ -157,7 +158,9 @@ mod tests {
         for _ in 0..2 {
             let state = StateDb::open(&folder, &Clock::system()).await.expect("opened");
             let found = tables(&state).await;
-            for name in ["_sqlx_migrations", "alarms", "backups", "facts", "jobs", "outbox"] {
+            for name in
+                ["_sqlx_migrations", "alarms", "backups", "facts", "jobs", "orders", "outbox"]
+            {
                 assert!(found.iter().any(|table| table == name), "{name}");
             }
             state.close().await;

@@ -15,6 +15,7 @@ mod jobs;
 mod lock;
 mod losses;
 pub mod mailer;
+pub mod orders;
 mod overview;
 mod places;
 pub mod proof;

@@ -22,14 +22,14 @@ use crate::vault::catalog::Catalog;
 use crate::vault::{Beside, Jobs, Method, Parts, State, Vault};
 
 /// A vault on a new `pb_data` in a temporary folder.
-struct Ground {
+pub(super) struct Ground {
     _dir: tempfile::TempDir,
     data: DataDir,
-    vault: Arc<Vault>,
+    pub(super) vault: Arc<Vault>,
 }
 
 impl Ground {
-    async fn new(archive: WriteOptions) -> Self {
+    pub(super) async fn new(archive: WriteOptions) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let data = DataDir::new(dir.path().join("pb_data"), None);
         let clock = Clock::system();

@@ -24,6 +24,7 @@ mod refusals;
 mod restoring;
 #[path = "../s3/mod.rs"]
 mod s3;
+mod scalingo;
 mod schedules;
 mod serving;
 mod storage;

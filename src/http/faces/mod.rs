@@ -1,7 +1,6 @@
 //! Faces: one folder per foreign API, and [`vault`] for our own. A face never imports another.
 
-use actix_web::HttpResponse;
-use actix_web::http::Method;
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::http::call::Call;
 use crate::http::fault::Answer;
@@ -11,12 +10,21 @@ use crate::http::services::Services;
 pub mod blnk;
 pub mod bosbase;
 pub mod pocketbase;
+pub mod scalingo;
 pub mod vault;
 
 /// Whether we answer a request ourselves although a program behind us could.
-pub fn is_ours(services: &Services, method: &Method, path: &str) -> bool {
-    let of_blnk = services.blnk.is_some() && routes::blnk::find(path).is_some();
-    of_blnk || Route::is_ours(method, path)
+pub fn is_ours(services: &Services, request: &HttpRequest) -> bool {
+    let of_blnk = services.blnk.is_some() && routes::blnk::find(request.path()).is_some();
+    of_blnk
+        || scalingo::route_of(services, request).is_some()
+        || Route::is_ours(request.method(), request.path())
+}
+
+/// The route of a request.
+pub fn route(services: &Services, request: &HttpRequest) -> Route {
+    let find = || Route::find(request.method(), request.uri().path());
+    scalingo::route_of(services, request).map_or_else(find, Route::Scalingo)
 }
 
 /// Hands a request to the face of its route.
@@ -34,6 +42,7 @@ pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
     }
     match route {
         Route::Page(file) => vault::page::get(call, file.as_deref()),
+        Route::Scalingo(route) => Ok(scalingo::dispatch(call, route).await),
         Route::Vault(route) => vault::dispatch(call, route).await,
         route => pocketbase::dispatch(call, route).await,
     }

@@ -3,10 +3,12 @@
 use actix_web::http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::http::routes::scalingo::ScalingoRoute;
 use crate::http::routes::vault::VaultRoute;
 
 pub mod blnk;
 pub mod databases;
+pub mod scalingo;
 pub mod vault;
 
 /// The name of PocketBase's job that makes backups.
@@ -53,6 +55,8 @@ pub enum Route {
     CronList,
     /// `POST /api/crons/{id}`
     CronRun(Vec<u8>),
+    /// Anything of Scalingo's; found before all others, where that face is on.
+    Scalingo(ScalingoRoute),
     /// Anything of ours below `/api/vault`.
     Vault(VaultRoute),
     /// `GET /_/{file}` and `/_vault/{file}`; `None` without the last slash.

@@ -3,11 +3,11 @@
 
 mod blnk;
 mod bosbase;
-mod cluster;
+pub(crate) mod cluster;
 mod failures;
 mod kills;
 mod roundtrip;
-mod scene;
+pub(crate) mod scene;
 
 use std::fs;
 use std::path::PathBuf;
@@ -137,7 +137,7 @@ impl Served {
 }
 
 /// Waits until something holds.
-fn until(what: &str, holds: impl Fn() -> bool) {
+pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !holds() {
         assert!(Instant::now() < end, "{what}");

@@ -73,7 +73,7 @@ const FACTS: &str = "SELECT pg_get_userbyid(datdba), pg_encoding_to_char(encodin
     WHERE datname = current_database()) ORDER BY 1, 2";
 
 /// Fills a database with one of everything, owned by a role with an odd name.
-pub(super) fn fill(cluster: &Cluster, database: &str) {
+pub(crate) fn fill(cluster: &Cluster, database: &str) {
     let password = PASSWORD.replace('\'', "''");
     cluster.sql(
         "postgres",
@@ -101,11 +101,11 @@ pub(super) fn fill(cluster: &Cluster, database: &str) {
 }
 
 /// All that is in a database, as text.
-pub(super) fn contents(cluster: &Cluster, database: &str) -> String {
+pub(crate) fn contents(cluster: &Cluster, database: &str) -> String {
     cluster.sql(database, CONTENTS)
 }
 
 /// All that a database is besides, as text.
-pub(super) fn facts(cluster: &Cluster, database: &str) -> String {
+pub(crate) fn facts(cluster: &Cluster, database: &str) -> String {
     cluster.sql(database, FACTS)
 }
