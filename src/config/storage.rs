@@ -82,6 +82,7 @@ pub(super) struct StorageFile {
     upload_memory_mib: Option<u64>,
     retry_for: Option<u64>,
     verify_etags: Option<bool>,
+    checksums: Option<bool>,
     sweep_uploads_after_days: Option<u32>,
     redirect: Option<bool>,
     lock_lease: Option<u64>,
@@ -136,6 +137,8 @@ pub struct S3Extras {
     pub retry_for: Duration,
     /// Whether the ETags that the store answers must be the MD5 sums of what was sent.
     pub verify_etags: bool,
+    /// Whether stores that keep checksums are told them; else MD5 and SHA-256 must do.
+    pub checksums: bool,
     /// How long the lock of a server counts that is silent.
     pub lock_lease: Duration,
     /// Age beyond which uploads are swept that nobody here remembers; `None` for never.
@@ -152,6 +155,7 @@ impl Default for S3Extras {
             upload_memory_bytes: mib(UPLOAD_MEMORY_MIB_DEFAULT),
             retry_for: Duration::from_secs(RETRY_FOR_S_DEFAULT),
             verify_etags: true,
+            checksums: true,
             lock_lease: Duration::from_secs(LOCK_LEASE_S_DEFAULT),
             sweep_uploads_after: None,
         }
@@ -239,6 +243,7 @@ impl StorageConfig {
                 upload_memory_bytes: mib(memory_mib),
                 retry_for: Duration::from_secs(file.retry_for.unwrap_or(RETRY_FOR_S_DEFAULT)),
                 verify_etags: file.verify_etags.unwrap_or(true),
+                checksums: file.checksums.unwrap_or(true),
                 lock_lease: Duration::from_secs(file.lock_lease.unwrap_or(LOCK_LEASE_S_DEFAULT)),
                 sweep_uploads_after: file.sweep_uploads_after_days.map(days),
             },

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::operations::Operation;
+use super::sums::Checksums;
 
 /// A fault that strikes matching requests a number of times.
 #[derive(Debug, Clone)]
@@ -97,6 +98,8 @@ pub(crate) struct Habits {
     pub(crate) part_bytes_min: u64,
     /// Bodies are counted and not kept.
     pub(crate) discards_bodies: bool,
+    /// What it makes of checksums.
+    pub(crate) checksums: Checksums,
 }
 
 impl Default for Habits {
@@ -111,6 +114,7 @@ impl Default for Habits {
             page_keys: 1000,
             part_bytes_min: 5 << 20,
             discards_bodies: false,
+            checksums: Checksums::Ignored,
         }
     }
 }

@@ -12,6 +12,7 @@ mod faults;
 mod http;
 mod operations;
 mod signature;
+mod sums;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub(crate) use bucket::{Bucket, Object, Upload};
 pub(crate) use faults::{Conditions, Effect, Fault, Habits};
 pub(crate) use operations::{Operation, Seen};
+pub(crate) use sums::Checksums;
 
 /// The key that opens the server.
 pub(crate) const ACCESS_KEY: &str = "test-access-key";

@@ -12,7 +12,7 @@ use super::World;
 use super::bucket::{Bucket, Object, Upload, iso};
 use super::faults::{Conditions, Effect, Habits};
 use super::http::{Connection, Head, Reply};
-use super::signature;
+use super::{signature, sums};
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,7 @@ fn perform(head: &Head, operation: Operation, body: Vec<u8>, world: &mut World) 
                 reply
             }
         },
+        Operation::Initiate if sums::refuses(head, &habits) => Reply::error(400, "InvalidArgument"),
         Operation::Initiate => {
             bucket.initiated += 1;
             let id = format!("upload-{}", bucket.initiated);
@@ -165,7 +166,8 @@ fn perform(head: &Head, operation: Operation, body: Vec<u8>, world: &mut World) 
             bucket.uploads.push(Upload { id: id.clone(), key, headers, initiated, parts });
             let inner = format!("<UploadId>{id}</UploadId>");
             let tag = "InitiateMultipartUploadResult";
-            Reply::xml(200, format!("<{tag}>{inner}</{tag}>"))
+            let reply = Reply::xml(200, format!("<{tag}>{inner}</{tag}>"));
+            sums::initiated(head, reply, habits.checksums)
         }
         Operation::Part => put_part(head, bucket, body, &habits),
         Operation::Complete => complete(head, bucket, &key, &body, &habits),
@@ -195,8 +197,13 @@ fn put_part(head: &Head, bucket: &mut Bucket, body: Vec<u8>, habits: &Habits) ->
     let Some(upload) = bucket.uploads.iter_mut().find(|upload| upload.id == id) else {
         return Reply::error(404, "NoSuchUpload");
     };
-    let part = kept(Object::new(body, Vec::new()), habits);
+    let mut part = Object::new(body, Vec::new());
     let reply = Reply::new(200).header("ETag", quoted(&part.etag));
+    let reply = sums::part(head, &mut part, reply, habits.checksums);
+    if reply.status != 200 {
+        return reply;
+    }
+    let part = kept(part, habits);
     upload.parts.insert(number, part);
     reply
 }
@@ -223,6 +230,7 @@ fn complete(head: &Head, bucket: &mut Bucket, key: &str, body: &[u8], habits: &H
     let Some(mut object) = upload.assemble(&named) else {
         return Reply::error(400, "InvalidPart");
     };
+    sums::complete(upload, &mut object);
     if habits.opaque_etags {
         object.etag = format!("opaque-{}", object.size);
     }

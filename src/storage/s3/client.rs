@@ -19,7 +19,7 @@ use object_store::path::Path;
 use object_store::signer::Signer;
 use object_store::{ClientOptions, RetryConfig};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use url::Url;
+use url::{Host, Url};
 
 use crate::error::{Error, Kind, Result, chain};
 use crate::storage::s3::failure::Failure;
@@ -54,6 +54,8 @@ pub(super) struct Client {
     bucket_url: String,
     region: String,
     retry_for: Duration,
+    /// Whether nobody can change what is sent on its way: TLS, or this very machine.
+    is_private: bool,
 }
 
 /// A request before it is signed.
@@ -65,6 +67,8 @@ pub(super) struct Call {
     query: Vec<(&'static str, String)>,
     headers: Vec<(&'static str, String)>,
     body: Bytes,
+    /// Whether a sum of the body that the store checks is among the headers.
+    is_summed: bool,
 }
 
 impl Call {
@@ -75,6 +79,7 @@ impl Call {
             query: Vec::new(),
             headers: Vec::new(),
             body: Bytes::new(),
+            is_summed: false,
         }
     }
 
@@ -95,6 +100,13 @@ impl Call {
 
     pub(super) fn body(mut self, body: Bytes) -> Self {
         self.body = body;
+        self
+    }
+
+    /// A header says the sum of the body, and is signed: on a line that nobody else can write to
+    /// the body itself needs no signature.
+    pub(super) fn with_payload_summed(mut self) -> Self {
+        self.is_summed = true;
         self
     }
 
@@ -153,7 +165,8 @@ impl Client {
             .map_err(unusable)?;
         let http = ReqwestConnector::default().connect(&limits).map_err(unusable)?;
         let region = options.region().to_owned();
-        Ok(Self { store, http, bucket_url, region, retry_for: options.extras.retry_for })
+        let (is_private, retry_for) = (is_private(&bucket_url), options.extras.retry_for);
+        Ok(Self { store, http, bucket_url, region, retry_for, is_private })
     }
 
     /// The same client for what somebody waits for: a dead store is told within seconds.
@@ -269,10 +282,21 @@ impl Client {
             request.headers_mut().insert(CONTENT_LENGTH, call.body.len().into());
         }
         AwsAuthorizer::new(&credential, "s3", &self.region)
+            .with_sign_payload(!(call.is_summed && self.is_private))
             .try_authorize(&mut request, None)
             .map_err(|error| unusable(&error))?;
         Ok(request)
     }
+}
+
+fn is_private(bucket_url: &str) -> bool {
+    let Ok(url) = Url::parse(bucket_url) else { return false };
+    let is_here = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        _ => false,
+    };
+    url.scheme() == "https" || is_here
 }
 
 /// When to stop asking again.
@@ -354,5 +378,20 @@ mod tests {
         assert!(impatient.wait(Failure::transport("reset")).await.is_err());
         let mut patience = Patience::new(Duration::from_secs(60));
         assert!(patience.wait(Failure::transport("reset")).await.is_ok());
+    }
+
+    #[test]
+    fn only_over_tls_or_to_this_machine_may_a_payload_be_unsigned() {
+        for (url, expected) in [
+            ("https://s3.eu-west-1.amazonaws.com/b", true),
+            ("http://127.0.0.1:9000/b", true),
+            ("http://[::1]:9000/b", true),
+            ("http://192.168.1.7:9000/b", false),
+            ("http://minio:9000/b", false),
+            ("http://localhost.example.com/b", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(is_private(url), expected, "{url}");
+        }
     }
 }

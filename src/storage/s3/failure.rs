@@ -88,6 +88,11 @@ impl Failure {
         self.is(StatusCode::NOT_IMPLEMENTED) || self.code == "NotImplemented"
     }
 
+    /// Whether the server may not know the header that asks for checksums.
+    pub(super) fn refuses_checksums(&self) -> bool {
+        self.is(StatusCode::BAD_REQUEST) || self.refuses_conditions()
+    }
+
     /// Our error for it. `what` says what was tried, with the key.
     pub(super) fn into_error(self, what: &str) -> Error {
         let (kind, said, hint) = self.worded();

@@ -12,6 +12,7 @@ mod options;
 mod parts;
 mod probe;
 mod profile;
+mod sums;
 mod upload;
 
 use std::ops::Range;
@@ -56,16 +57,21 @@ pub struct S3Storage {
     profile: Profile,
     plan: Plan,
     ledger: Ledger,
-    conditions: Conditions,
+    conditions: Known,
+    checksums: Known,
     /// How names of backups end here.
     suffix: &'static str,
 }
 
-/// Whether the store knows `If-None-Match`; learnt from its first refusal.
+/// Whether the store knows something that not all know; learnt from its first refusal.
 #[derive(Debug, Clone)]
-struct Conditions(Arc<AtomicBool>);
+struct Known(Arc<AtomicBool>);
 
-impl Conditions {
+impl Known {
+    fn assumed(known: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(known)))
+    }
+
     fn are_known(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -91,7 +97,8 @@ impl S3Storage {
             plan: Plan::new(options.extras.upload_memory_bytes, &profile),
             ledger: Ledger::new(options.ledger.clone()),
             suffix: SUFFIX,
-            conditions: Conditions(Arc::new(AtomicBool::new(profile.conditional_writes))),
+            conditions: Known::assumed(profile.conditional_writes),
+            checksums: Known::assumed(options.extras.checksums && profile.checksums),
         })
     }
 
@@ -139,6 +146,10 @@ impl S3Storage {
         self.extras.verify_etags
             && self.profile.etags_are_sums
             && !matches!(self.extras.encryption, Some(Encryption::Kms(_)))
+    }
+
+    fn offers_checksums(&self) -> bool {
+        self.checksums.are_known()
     }
 
     async fn look(&self, key: &Key) -> Result<Option<Backup>> {

@@ -18,6 +18,9 @@ pub struct Profile {
     pub conditional_writes: bool,
     /// Whether ETags of unencrypted objects and parts are MD5 sums.
     pub etags_are_sums: bool,
+    /// Whether new uploads ask for checksums; a store that does not promise them is taken at its
+    /// ETags all the same.
+    pub checksums: bool,
     /// The bucket must stand in the path, whatever the options say.
     pub path_style: bool,
     /// What an operator should know about it; one sentence, or empty.
@@ -30,6 +33,7 @@ const CAREFUL: Profile = Profile {
     equal_parts: false,
     conditional_writes: true,
     etags_are_sums: true,
+    checksums: false,
     path_style: false,
     note: "",
 };
@@ -55,12 +59,10 @@ pub(super) fn of(provider: Provider) -> Profile {
         Provider::Wasabi => {
             Profile { note: "Wasabi bills deleted objects for their minimum time.", ..base }
         }
-        Provider::Minio | Provider::Garage | Provider::Ceph => Profile { path_style: true, ..base },
-        Provider::Aws
-        | Provider::DigitalOcean
-        | Provider::Hetzner
-        | Provider::Scaleway
-        | Provider::Other => base,
+        Provider::Minio => Profile { path_style: true, checksums: true, ..base },
+        Provider::Garage | Provider::Ceph => Profile { path_style: true, ..base },
+        Provider::Aws | Provider::Other => Profile { checksums: true, ..base },
+        Provider::DigitalOcean | Provider::Hetzner | Provider::Scaleway => base,
     }
 }
 

@@ -14,11 +14,12 @@ use crate::backup::{Backup, Key};
 use crate::config::storage::Encryption;
 use crate::error::{Context, Error, Kind, Result};
 use crate::storage::s3::S3Storage;
-use crate::storage::s3::client::{Call, Reply, STRICT, SharedClient};
+use crate::storage::s3::client::{Call, Reply, STRICT};
 use crate::storage::s3::failure::Failure;
 use crate::storage::s3::ledger::{Entry, Record};
 use crate::storage::s3::listing::parse;
-use crate::storage::s3::parts::{PARTS_MAX, Spare, composite_etag, etag_of, fill, is_sum};
+use crate::storage::s3::parts::{PARTS_MAX, Spare, fill};
+use crate::storage::s3::sums::{ALGORITHM, CRC32, Expected, Part, PartCall, Sums, send_part};
 use crate::storage::{ByteStream, PutMode, media_type};
 
 /// Says which put an object came from, so that a lost answer can be told from a taken name.
@@ -37,21 +38,6 @@ pub(super) struct Upload<'a> {
     object: String,
     mode: PutMode,
     marker: String,
-}
-
-/// What the store must tell back.
-struct Expected {
-    size_bytes: u64,
-    etag: String,
-}
-
-/// A part that the store has.
-struct Part {
-    number: usize,
-    /// Our sum of it.
-    sum: String,
-    /// The store's name for it.
-    etag: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -81,19 +67,17 @@ impl<'a> Upload<'a> {
     }
 
     async fn store_whole(&self, bytes: Bytes) -> Result<Backup> {
-        let expected = Expected { size_bytes: bytes.len() as u64, etag: etag_of(&bytes) };
+        let expected = Expected::whole(&bytes);
         let call = Call::new(Method::PUT, &self.object).headers(&self.headers()).body(bytes);
         let sent = self.send_conditionally(call).await.map(drop);
         self.settle(sent, &expected).await
     }
 
     async fn store_in_parts(&self, first: Bytes, left: Bytes, body: ByteStream) -> Result<Backup> {
-        let call = Call::new(Method::POST, &self.object).query("uploads", "");
-        let call = call.headers(&self.headers());
         let client = &self.storage.client;
-        let reply = client.send_checked(&call, |reply| upload_id(reply).map(drop)).await;
-        let upload = reply.and_then(|reply| upload_id(&reply));
-        let upload = upload.map_err(|failure| self.error(failure))?;
+        let reply = self.initiate().await;
+        let upload = reply.and_then(|reply| Ok((upload_id(&reply)?, Sums::promised(&reply))));
+        let (upload, sums) = upload.map_err(|failure| self.error(failure))?;
         let record = Record {
             bucket: client.bucket_url().to_owned(),
             object: self.object.clone(),
@@ -106,27 +90,47 @@ impl<'a> Upload<'a> {
                 return Err(error);
             }
         };
-        let result = match self.send_parts(&upload, first, left, body).await {
-            Ok((parts, size_bytes)) => self.complete(&upload, &parts, size_bytes).await,
+        let result = match self.send_parts(&upload, sums, first, left, body).await {
+            Ok(parts) => self.complete(&upload, &parts).await,
             Err(error) => Err(error),
         };
         self.leave(&record, entry, result.is_ok()).await;
         result
     }
 
-    /// Sends all parts; gives them in order, and the size of all together.
+    /// Begins an upload, with checksums where the store has them.
+    async fn initiate(&self) -> Result<Reply, Failure> {
+        let call = Call::new(Method::POST, &self.object).query("uploads", "");
+        let call = call.headers(&self.headers());
+        let client = &self.storage.client;
+        let check = |reply: &Reply| upload_id(reply).map(drop);
+        if self.storage.offers_checksums() {
+            let asking = call.clone().header(ALGORITHM, CRC32);
+            match client.send_checked(&asking, check).await {
+                Err(failure) if failure.refuses_checksums() => {
+                    tracing::info!(?failure, "the S3 server keeps no checksums");
+                    self.storage.checksums.forget();
+                }
+                sent => return sent,
+            }
+        }
+        client.send_checked(&call, check).await
+    }
+
+    /// Sends all parts; gives them in order.
     async fn send_parts(
         &self,
         upload: &str,
+        sums: Sums,
         first: Bytes,
         mut left: Bytes,
         mut body: ByteStream,
-    ) -> Result<(Vec<Part>, u64)> {
+    ) -> Result<Vec<Part>> {
         let plan = self.storage.plan;
         // Dropped with this future, it takes its tasks along.
         let mut tasks: JoinSet<Result<(Part, Bytes), Failure>> = JoinSet::new();
         let (mut parts, mut spare) = (Vec::new(), Spare::default());
-        let (mut next, mut number, mut size_bytes) = (first, 1, 0);
+        let (mut next, mut number) = (first, 1);
         while !next.is_empty() {
             if number > PARTS_MAX {
                 let most = plan.largest_bytes();
@@ -134,11 +138,9 @@ impl<'a> Upload<'a> {
                 return Err(Error::new(Kind::NoSpace, message)
                     .hint("a larger upload_memory_mib makes larger uploads possible"));
             }
-            size_bytes += next.len() as u64;
-            tasks.spawn(send_part(
-                self.storage.client.clone(),
-                PartCall::new(self, upload, number, next),
-            ));
+            let of = (self.object.as_str(), upload);
+            let part = PartCall::new(self.storage, of, sums, number, next);
+            tasks.spawn(send_part(self.storage.client.clone(), part));
             number += 1;
             while tasks.len() > plan.at_once(number) {
                 if let Some(done) = tasks.join_next().await {
@@ -159,7 +161,7 @@ impl<'a> Upload<'a> {
             parts.push(self.sent(done, &mut spare)?);
         }
         parts.sort_unstable_by_key(|part| part.number);
-        Ok((parts, size_bytes))
+        Ok(parts)
     }
 
     fn sent(
@@ -173,20 +175,10 @@ impl<'a> Upload<'a> {
         Ok(part)
     }
 
-    async fn complete(&self, upload: &str, parts: &[Part], size_bytes: u64) -> Result<Backup> {
-        use std::fmt::Write;
-        let mut xml = String::from("<CompleteMultipartUpload>");
-        for Part { number, etag, .. } in parts {
-            let etag = quick_xml::escape::escape(etag);
-            // Writing to a string cannot fail.
-            let _ = write!(
-                xml,
-                "<Part><ETag>\"{etag}\"</ETag><PartNumber>{number}</PartNumber></Part>"
-            );
-        }
-        xml.push_str("</CompleteMultipartUpload>");
-        let sums: Vec<String> = parts.iter().map(|part| part.sum.clone()).collect();
-        let expected = Expected { size_bytes, etag: composite_etag(&sums) };
+    async fn complete(&self, upload: &str, parts: &[Part]) -> Result<Backup> {
+        let named: String = parts.iter().map(Part::named).collect();
+        let xml = format!("<CompleteMultipartUpload>{named}</CompleteMultipartUpload>");
+        let expected = Expected::of_parts(parts);
         let call = Call::new(Method::POST, &self.object)
             .query("uploadId", upload)
             .header("content-type", "application/xml")
@@ -214,7 +206,7 @@ impl<'a> Upload<'a> {
     /// How it ended: what was sent must be there, ours, and whole. After a failure it may be
     /// there all the same, when only the answer was lost.
     async fn settle(&self, sent: Result<(), Failure>, expected: &Expected) -> Result<Backup> {
-        let call = Call::new(Method::HEAD, &self.object);
+        let call = expected.question(&self.object);
         let client = &self.storage.client;
         if let Err(failure) = sent {
             return match client.send_once(&call).await {
@@ -228,7 +220,7 @@ impl<'a> Upload<'a> {
         let mut looks = 1;
         let found = loop {
             match client.send(&call).await {
-                Ok(found) if self.is_whole(&found, expected) => break Ok(found),
+                Ok(found) if expected.is_met(self.storage, &found) => break Ok(found),
                 // Some stores need a moment before they see what they have.
                 Ok(_) if looks < LOOKS => {}
                 Err(failure) if failure.is(StatusCode::NOT_FOUND) && looks < LOOKS => {}
@@ -238,7 +230,7 @@ impl<'a> Upload<'a> {
             tokio::time::sleep(LOOK_WAIT).await;
         };
         let found = found.map_err(|failure| self.error(failure))?;
-        if self.is_ours(&found) && self.is_whole(&found, expected) {
+        if self.is_ours(&found) && expected.is_met(self.storage, &found) {
             return self.storage.backup_of(self.key, &found);
         }
         Err(self.spoilt(&found, expected).await)
@@ -258,15 +250,8 @@ impl<'a> Upload<'a> {
             let error = failure.into_error(self.key.as_str());
             tracing::error!(key = %self.key, error = error.full(), "a spoilt backup stays");
         }
-        let what = format!(
-            "{} bytes and ETag {} were expected, {} and {} are there",
-            expected.size_bytes,
-            expected.etag,
-            found.header("content-length"),
-            found.etag()
-        );
         Error::new(Kind::Corrupt, format!("{}: the store keeps something else", self.key))
-            .because(what)
+            .because(expected.against(found))
             .hint("a store whose ETags are no MD5 sums needs verify_etags = false")
     }
 
@@ -279,13 +264,9 @@ impl<'a> Upload<'a> {
 
     /// Whether it came from this put, told by its mark, or by its sum where marks are forgotten.
     fn is_surely_ours(&self, found: &Reply, expected: &Expected) -> bool {
-        let told = found.header(MARKER) == self.marker || comparable(self.storage, found);
-        told && self.is_ours(found) && self.is_whole(found, expected)
-    }
-
-    fn is_whole(&self, found: &Reply, expected: &Expected) -> bool {
-        found.header("content-length").parse() == Ok(expected.size_bytes)
-            && (!comparable(self.storage, found) || found.etag() == expected.etag)
+        let told =
+            found.header(MARKER) == self.marker || expected.is_comparable(self.storage, found);
+        told && self.is_ours(found) && expected.is_met(self.storage, found)
     }
 
     /// The upload is over: completed, or aborted. What cannot be aborted now stays written
@@ -340,53 +321,4 @@ impl S3Storage {
 /// The store's name for an upload that it began.
 pub(super) fn upload_id(reply: &Reply) -> Result<String, Failure> {
     parse::<Initiated>(reply).map(|initiated| initiated.upload_id)
-}
-
-/// Everything that sending one part needs.
-struct PartCall {
-    call: Call,
-    number: usize,
-    bytes: Bytes,
-    verify: bool,
-}
-
-impl PartCall {
-    fn new(upload: &Upload<'_>, id: &str, number: usize, bytes: Bytes) -> Self {
-        let call = Call::new(Method::PUT, &upload.object)
-            .query("partNumber", number.to_string())
-            .query("uploadId", id)
-            .body(bytes.clone());
-        let verify = upload.storage.compares_etags();
-        Self { call, number, bytes, verify }
-    }
-}
-
-/// Sends a part until the store has it; gives its memory back.
-async fn send_part(client: SharedClient, part: PartCall) -> Result<(Part, Bytes), Failure> {
-    let PartCall { call, number, bytes, verify } = part;
-    let summed = tokio::task::spawn_blocking(move || etag_of(&bytes)).await;
-    let sum = summed.map_err(|error| Failure::final_one(error.to_string()))?;
-    let reply = client
-        .send_checked(&call, |reply| {
-            if reply.etag().is_empty() {
-                return Err(Failure::transport("the answer to a part has no ETag"));
-            }
-            let compares = verify && is_sum(reply.etag()) && !by_key_service(reply);
-            match compares && reply.etag() != sum {
-                true => Err(Failure::transport(format!("part {number} has another ETag"))),
-                false => Ok(()),
-            }
-        })
-        .await?;
-    Ok((Part { number, sum, etag: reply.etag().to_owned() }, call.into_body()))
-}
-
-/// Whether the ETag of this answer can be compared with ours.
-fn comparable(storage: &S3Storage, reply: &Reply) -> bool {
-    storage.compares_etags() && is_sum(reply.etag()) && !by_key_service(reply)
-}
-
-/// With keys of a key service, ETags look like sums and are none.
-fn by_key_service(reply: &Reply) -> bool {
-    reply.header(ENCRYPTION).starts_with("aws:kms")
 }

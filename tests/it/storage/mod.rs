@@ -9,6 +9,7 @@ mod rules;
 mod server;
 mod spooling;
 mod suite;
+mod sums;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use super::{Bench, PART, body, broken, key, names, noise, options, read};
 use crate::s3::{Conditions, S3Server};
 
 /// The whole suite on an empty storage; leaves it empty.
-async fn suite(storage: &dyn Storage) {
+pub(super) async fn suite(storage: &dyn Storage) {
     an_empty_place_is_no_error(storage).await;
     what_is_put_comes_back(storage).await;
     a_taken_name_is_kept_or_replaced_as_asked(storage).await;
