@@ -37,6 +37,7 @@ use crate::source::{self, PocketBaseFolder};
 use crate::state::StateDb;
 use crate::storage::LocalStorage;
 use crate::vault::alarms::Alarms;
+use crate::vault::audit::Audit;
 use crate::vault::blnk::Blnk;
 use crate::vault::catalog::Catalog;
 use crate::vault::databases::{Vaults, VaultsParts};
@@ -44,6 +45,7 @@ use crate::vault::mailer::Mailer;
 use crate::vault::prune;
 use crate::vault::rota::Rota;
 use crate::vault::schedule::{Duty, Scheduler};
+use crate::vault::tokens::Tokens;
 use crate::vault::{Jobs, Parts, Vault};
 
 /// How long the databases may take to close.
@@ -136,6 +138,8 @@ impl App {
         let first = first_superuser(&database, &superusers).await?;
         let services = Arc::new(Services {
             data,
+            tokens: Tokens::new(state.clone(), clock.clone()),
+            audit: Audit::new(state.clone(), clock.clone()),
             database,
             state,
             vault,

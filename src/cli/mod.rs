@@ -17,6 +17,7 @@ mod serve;
 mod shell;
 mod storage;
 mod superuser;
+mod token;
 mod transfer;
 
 use std::process::ExitCode;
@@ -81,6 +82,9 @@ enum Command {
     /// Manage superusers
     #[command(subcommand)]
     Superuser(superuser::SuperuserCommand),
+    /// Manage tokens of the API, for scripts
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Back up and restore PostgreSQL databases
     #[command(subcommand)]
     Db(database::DatabaseCommand),
@@ -129,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Schedule(options) => schedule::run(&options, output),
         Command::Jobs(command) => jobs::run(&command, output),
         Command::Superuser(command) => superuser::run(command, output),
+        Command::Token(command) => token::run(&command, output),
         Command::Db(command) => database::run(&command, output),
         Command::Storage(command) => storage::run(command, output),
         Command::Config(command) => check::run(&command, &Cli::command(), output),

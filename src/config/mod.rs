@@ -40,7 +40,7 @@ use crate::error::{Context, Error, Kind, Result};
 
 pub use archive::{Archive, ArchiveOptions, IoClass};
 pub use care::{Care, Policy, Proof, Space, Status};
-pub use restore::{Commands, RestoreConfig};
+pub use restore::{Commands, RestoreConfig, duration};
 
 /// Where the server listens unless told otherwise.
 const HTTP_DEFAULT: &str = "127.0.0.1:8090";

@@ -84,7 +84,7 @@ impl RestoreOptions {
 }
 
 /// A whole number and its unit: `90s`, `30m`, `12h`, `7d`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,

@@ -1,6 +1,6 @@
 //! One request on its way: its head, its body, who sent it and from where.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::HttpRequest;
 use actix_web::dev::Payload;
@@ -12,6 +12,7 @@ use crate::http::body::{self, BODY_BYTES_MAX, Body, BodyError};
 use crate::http::services::Services;
 use crate::settings::Settings;
 use crate::settings::addresses::Address;
+use crate::vault::tokens::Token;
 
 /// A request, as handlers see it.
 pub struct Call {
@@ -25,6 +26,12 @@ pub struct Call {
     pub settings: Arc<Settings>,
     /// Whose valid token its header carries, of whatever collection.
     pub caller: Option<Identity>,
+    /// The valid token of our own API that its header carries.
+    pub token: Option<Token>,
+    /// Whether that token opens what is asked for.
+    pub admitted: bool,
+    /// Who the request says that it is from, for the audit log.
+    pub said: OnceLock<String>,
     /// Where it comes from, proxies seen through.
     pub address: Address,
     /// The same as text.

@@ -4,6 +4,8 @@
 //! The other modules each know one thing of HTTP as PocketBase speaks it: bodies, `fields`,
 //! ranges, uploads, downloads. None of them knows the vault.
 
+pub mod admission;
+pub mod audited;
 pub mod bind;
 pub mod blocks;
 pub mod body;

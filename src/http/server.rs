@@ -1,7 +1,7 @@
 //! The way of a request, step by step, in PocketBase's order.
 
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix_http::{ConnectionType, HttpService};
@@ -23,9 +23,11 @@ use crate::http::faces;
 use crate::http::fault::ApiError;
 use crate::http::routes::Route;
 use crate::http::services::Services;
+use crate::http::{admission, audited};
 use crate::http::{cleanup, connection, cors, forward, json};
 use crate::settings::addresses::{self, Address};
 use crate::settings::{Settings, limits};
+use crate::vault::tokens::Tokens;
 
 /// How long a client may take for the head of its request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -167,11 +169,28 @@ async fn arrive(
     let settings = services.settings.current().await?;
     services.follow(&settings);
     let caller = caller(&request, &services).await?;
+    let token = match call::token_of(&request).filter(|text| Tokens::is_token(text)) {
+        Some(text) => services.tokens.find(text).await?,
+        None => None,
+    };
     let address = address_of(&request, &settings);
     let real_ip = address.expanded();
     let payload = payload.into_inner();
-    let call = Call { request, payload, services, settings, caller, address, real_ip };
-    let superuser = call.caller.as_ref().is_some_and(Identity::is_superuser);
+    let (admitted, said) = (false, OnceLock::new());
+    let call = Call {
+        request,
+        payload,
+        services,
+        settings,
+        caller,
+        token,
+        admitted,
+        said,
+        address,
+        real_ip,
+    };
+    let superuser =
+        call.token.is_some() || call.caller.as_ref().is_some_and(Identity::is_superuser);
     let refused = (superuser && !call.superuser_may_come_from_here())
         .then(|| ApiError::forbidden("You are not allowed to perform this request."));
     Ok((call, refused))
@@ -193,17 +212,27 @@ async fn caller(request: &HttpRequest, services: &Services) -> Result<Option<Ide
 
 async fn serve(mut call: Call) -> Result<HttpResponse, ApiError> {
     let route = faces::route(&call.services, &call.request);
-    let checked = match check_rate(&call, &route).await {
-        Ok(()) => check_length(&call, &route),
+    let deed = audited::deed(&route);
+    let answer = dispatch(&mut call, route).await;
+    if let Some(deed) = deed {
+        audited::write(&call, deed, &answer).await;
+    }
+    answer
+}
+
+async fn dispatch(call: &mut Call, route: Route) -> Result<HttpResponse, ApiError> {
+    let checked = match check_rate(call, &route).await {
+        Ok(()) => check_length(call, &route),
         Err(error) => Err(error),
     };
     match checked {
         Err(error) if matches!(route, Route::Scalingo(_)) => {
-            Ok(faces::scalingo::told(&call, &error))
+            return Ok(faces::scalingo::told(call, &error));
         }
-        Err(error) => Err(error),
-        Ok(()) => faces::dispatch(&mut call, route).await,
+        checked => checked?,
     }
+    admission::admit(call, &route).await?;
+    faces::dispatch(call, route).await
 }
 
 async fn check_rate(call: &Call, route: &Route) -> Result<(), ApiError> {

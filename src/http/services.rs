@@ -27,11 +27,13 @@ use crate::storage::{
     Credentials, LocalStorage, S3Options, S3Storage, Storage, UnavailableStorage,
 };
 use crate::vault::alarms::Alarms;
+use crate::vault::audit::Audit;
 use crate::vault::blnk::Blnk;
 use crate::vault::databases::Vaults;
 use crate::vault::mailer::Mailer;
 use crate::vault::rota::Rota;
 use crate::vault::schedule::Scheduler;
+use crate::vault::tokens::Tokens;
 use crate::vault::{Beside, Place, Spool, Vault, WaitingList};
 
 /// How old the settings may be by which a request is passed on. Each of many requests would
@@ -85,6 +87,10 @@ pub struct Services {
     pub host: String,
     /// The program behind us that owns the folder, if there is one.
     pub program: Option<Behind>,
+    /// Tokens of our API.
+    pub tokens: Tokens,
+    /// Who did what.
+    pub audit: Audit,
     /// What opens the metrics besides a superuser's token.
     pub metrics_token: Option<Secret>,
     /// The backups that the metrics saw last, and when.

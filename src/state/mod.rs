@@ -23,13 +23,14 @@ pub const STATE_DB: &str = "state.db";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Every migration, by ascending version. Never change one that was released: add another.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "jobs", include_str!("migrations/0001_jobs.sql")),
     (2, "catalog", include_str!("migrations/0002_catalog.sql")),
     (3, "alarms", include_str!("migrations/0003_alarms.sql")),
     (4, "schedules", include_str!("migrations/0004_schedules.sql")),
     (5, "job vault", include_str!("migrations/0005_job_vault.sql")),
     (6, "orders", include_str!("migrations/0006_orders.sql")),
+    (7, "tokens", include_str!("migrations/0007_tokens.sql")),
 ];
 
 /// The database. Cheap to clone; all clones share the connections.

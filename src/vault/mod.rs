@@ -4,6 +4,7 @@
 //! on the main runtime, where it outlives the request, the connection and the server.
 
 pub mod alarms;
+pub mod audit;
 pub mod blnk;
 mod bridge;
 pub mod catalog;
@@ -33,6 +34,7 @@ pub mod status;
 mod sweep;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 mod upkeep;
 mod upload;
 mod waiting;

@@ -29,5 +29,6 @@ mod schedules;
 mod serving;
 mod storage;
 mod supervise;
+mod tokens;
 mod watching;
 mod wire;

@@ -45,6 +45,14 @@ pub enum VaultRoute {
     Schedules,
     /// `POST /api/vault/schedules/{name}/run`
     ScheduleRun(Vec<u8>),
+    /// `GET /api/vault/tokens`
+    Tokens,
+    /// `POST /api/vault/tokens`
+    TokenCreate,
+    /// `DELETE /api/vault/tokens/{id}`
+    TokenRevoke(Vec<u8>),
+    /// `GET /api/vault/audit`
+    Audit,
     /// `GET /api/vault/status`
     Status,
     /// `GET /api/vault/prune`
@@ -67,6 +75,7 @@ impl VaultRoute {
             Method::GET | Method::HEAD => Self::find_get(segments),
             Method::DELETE => match *segments {
                 [b"jobs", id] if !id.is_empty() => Some(Self::JobCancel(id.to_vec())),
+                [b"tokens", id] if !id.is_empty() => Some(Self::TokenRevoke(id.to_vec())),
                 [b"backups", key, b"pin"] if !key.is_empty() => {
                     Some(Self::BackupUnpin(key.to_vec()))
                 }
@@ -83,6 +92,8 @@ impl VaultRoute {
             [b"prune"] => Self::PruneGet,
             [b"schedules"] => Self::Schedules,
             [b"status"] => Self::Status,
+            [b"tokens"] => Self::Tokens,
+            [b"audit"] => Self::Audit,
             [b"events"] => Self::Events,
             [b"jobs"] => Self::JobList,
             [b"jobs", id] if !id.is_empty() => Self::JobGet(id.to_vec()),
@@ -100,6 +111,7 @@ impl VaultRoute {
             [b"restore", b"undo"] => Self::RestoreUndo,
             [b"backups"] => Self::BackupCreate,
             [b"prune"] => Self::Prune,
+            [b"tokens"] => Self::TokenCreate,
             [b"schedules", name, b"run"] if !name.is_empty() => Self::ScheduleRun(name.to_vec()),
             [b"backups", key, b"verify"] if !key.is_empty() => Self::BackupVerify(key.to_vec()),
             [b"backups", key, b"drill"] if !key.is_empty() => Self::BackupDrill(key.to_vec()),

@@ -84,6 +84,8 @@ pub(super) async fn with_password(call: &mut Call, name: &[u8]) -> Answer<HttpRe
         return Err(ApiError::invalid(VALIDATION, &broken));
     }
     let name = format!("{}/{identity}", collection.name);
+    // Nobody said anything before.
+    let _ = call.said.set(identity.to_owned());
     if let Some(wait) = call.services.login_wait(&call.address, &name) {
         return Err(ApiError::too_many(wait));
     }

@@ -75,7 +75,7 @@ pub(super) async fn change_settings(
             tracing::error!(error = error.full(), "cannot keep the schedule");
             ApiError::bad_request(SAVING)
         })?;
-        tracing::info!(by = superuser.identity().email(), "changed the schedule or the proxies");
+        tracing::info!(by = superuser.email(), "changed the schedule or the proxies");
     }
     // Whatever was changed, the next request is passed on by it.
     if let Ok(settings) = call.services.settings.current().await {

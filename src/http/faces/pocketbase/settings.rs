@@ -42,7 +42,7 @@ pub(super) async fn patch(call: &mut Call, superuser: &Superuser) -> Answer<Http
         Body::Xml(_) => Err(PatchError::Load),
     });
     let saved = saved.await.map_err(not_saved)?;
-    tracing::info!(by = superuser.identity().email(), "changed the settings");
+    tracing::info!(by = superuser.email(), "changed the settings");
     respond::ok(call, saved.as_ref())
 }
 

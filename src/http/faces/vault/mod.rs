@@ -11,6 +11,7 @@ pub mod page;
 mod program;
 mod restore;
 mod schedules;
+mod tokens;
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -56,6 +57,10 @@ pub async fn dispatch(call: &mut Call, route: VaultRoute) -> Answer<HttpResponse
         VaultRoute::BackupUnpin(key) => care::pin(call, &superuser, &key, false).await,
         VaultRoute::Schedules => schedules::list(call, &superuser).await,
         VaultRoute::ScheduleRun(name) => schedules::run(call, &superuser, &name).await,
+        VaultRoute::Tokens => tokens::list(call, &superuser).await,
+        VaultRoute::TokenCreate => tokens::create(call, &superuser).await,
+        VaultRoute::TokenRevoke(id) => tokens::revoke(call, &superuser, &id).await,
+        VaultRoute::Audit => tokens::audit(call, &superuser).await,
         VaultRoute::Status => care::status(call, &superuser).await,
         VaultRoute::PruneGet => care::pruning(call, &superuser).await,
         VaultRoute::Prune => care::prune(call, &superuser).await,
