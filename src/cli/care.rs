@@ -154,11 +154,14 @@ async fn plan_here(found: &FolderStorage) -> Result<Value> {
     for (place, bench) in benches(found).await? {
         let policy = place.retention.as_ref().unwrap_or(&found.care.retention);
         let (storage, now) = (bench.storage.as_ref(), bench.clock.now());
-        let pruning = prune::plan(storage, &bench.catalog, policy, now).await?;
         let name = place.name.as_ref();
-        let lacks = waiting.iter().any(|one| one.destinations.contains_key(name));
-        let held = pruning.held.or(lacks.then(|| LACKS.to_owned()));
-        let held = held.or(policy.is_empty().then(|| NO_RULE.to_owned()));
+        if waiting.iter().any(|one| one.destinations.contains_key(name)) {
+            // It may well be silent: the others are not kept up by it.
+            each.push(json!({"name": name, "held": LACKS, "expired": [], "bytes": 0, "kept": 0}));
+            continue;
+        }
+        let pruning = prune::plan(storage, &bench.catalog, policy, now).await?;
+        let held = pruning.held.or(policy.is_empty().then(|| NO_RULE.to_owned()));
         let bytes: u64 = pruning.expired.iter().map(|one| one.size_bytes).sum();
         let expired: Vec<Value> = pruning.expired.into_iter().map(backup_json).collect();
         let kept = pruning.kept.len();

@@ -88,8 +88,8 @@ fn each_destination_keeps_by_its_own_rules_and_says_how_it_stands() {
     assert_eq!((&bucket["health"], &bucket["waiting"]), (&json!("failing"), &json!(1)), "{status}");
     assert_eq!(bucket["count"], 1, "what is known of a silent one is told: {status}");
     assert_eq!((&disk["health"], &disk["waiting"]), (&json!("healthy"), &json!(0)), "{status}");
-    let (_, said) = command(&ground, &server, &["prune"]);
-    assert!(said.contains("pocketbase:\nbackups wait to be sent there"), "{said}");
+    let (_, said) = command(&ground, &server, &["prune", "--yes"]);
+    assert!(said.contains("pocketbase: backups wait to be sent there"), "{said}");
     let notes = prune(&server, &token);
     assert!(notes.contains("pocketbase: backups wait to be sent there"), "{notes}");
     assert!(said.contains("removed b.zip"), "it went by hand: {said}");
