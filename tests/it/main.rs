@@ -9,6 +9,7 @@ mod archives;
 mod care;
 mod cli;
 mod compose;
+mod described;
 mod doctor;
 mod folder;
 mod harness;

@@ -41,8 +41,13 @@ pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
         return Ok(answer);
     }
     match route {
-        Route::Page(file) => vault::page::get(call, file.as_deref()),
+        Route::Page(file) => match file.as_deref().and_then(vault::openapi::file) {
+            Some(page) => Ok(page),
+            None => vault::page::get(call, file.as_deref()),
+        },
         Route::Scalingo(route) => Ok(scalingo::dispatch(call, route).await),
+        Route::Description => vault::openapi::get(call),
+        Route::Docs => Ok(vault::openapi::docs()),
         Route::Vault(route) => vault::dispatch(call, route).await,
         route => pocketbase::dispatch(call, route).await,
     }

@@ -59,6 +59,10 @@ pub enum Route {
     Scalingo(ScalingoRoute),
     /// Anything of ours below `/api/vault`.
     Vault(VaultRoute),
+    /// `GET /api/openapi.json`
+    Description,
+    /// `GET /api/docs`
+    Docs,
     /// `GET /_/{file}` and `/_vault/{file}`; `None` without the last slash.
     Page(Option<Vec<u8>>),
     /// `GET` or `HEAD` of anything else: PocketBase's static files would answer.
@@ -107,6 +111,8 @@ impl Route {
     fn find_get(segments: &[&[u8]]) -> Option<Self> {
         Some(match *segments {
             [b"api", b"health"] => Self::Health,
+            [b"api", b"openapi.json"] => Self::Description,
+            [b"api", b"docs"] => Self::Docs,
             [b"metrics"] => Self::Vault(VaultRoute::Metrics),
             [b"api", b"backups"] => Self::BackupList,
             [b"api", b"backups", key] if !key.is_empty() => Self::BackupDownload(key.to_vec()),

@@ -60,8 +60,11 @@ pub async fn dispatch(call: &mut Call, route: Route) -> Answer<HttpResponse> {
         Route::CronList => crons::list(call, &superuser(call)?).await,
         Route::CronRun(id) => crons::run(call, &superuser(call)?, &id).await,
         Route::UnknownFile => Err(ApiError::not_found("File not found.")),
-        Route::Page(_) | Route::Scalingo(_) | Route::Vault(_) | Route::Unknown => {
-            Err(ApiError::not_found(fault::NOT_FOUND))
-        }
+        Route::Page(_)
+        | Route::Scalingo(_)
+        | Route::Vault(_)
+        | Route::Description
+        | Route::Docs
+        | Route::Unknown => Err(ApiError::not_found(fault::NOT_FOUND)),
     }
 }

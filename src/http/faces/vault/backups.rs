@@ -2,6 +2,7 @@
 
 use actix_web::HttpResponse;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::pocketbase_time;
 use crate::http::call::Call;
@@ -12,7 +13,8 @@ use crate::vault::catalog::{Known, Proof};
 use crate::vault::{At, Spread};
 
 /// A backup and what is known about it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Backup)]
 pub(super) struct Shown {
     key: String,
     size: u64,
@@ -28,8 +30,9 @@ pub(super) struct Shown {
     proof: Option<ShownProof>,
 }
 
-#[derive(Debug, Serialize)]
-struct ShownProof {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Proof)]
+pub(super) struct ShownProof {
     when: String,
     kind: &'static str,
     ok: bool,
@@ -67,7 +70,8 @@ impl From<Proof> for ShownProof {
 }
 
 /// A backup and where it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListedBackup)]
 pub(super) struct Listed {
     #[serde(flatten)]
     shown: Shown,
@@ -78,8 +82,8 @@ pub(super) struct Listed {
 }
 
 /// A backup at one destination.
-#[derive(Debug, Serialize)]
-struct Destination {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Destination {
     name: String,
     state: &'static str,
     size: Option<u64>,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::HttpResponse;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::clock::pocketbase_time;
 use crate::http::call::Call;
@@ -17,7 +18,8 @@ use crate::vault::{Cancel, Job, State};
 const CANCEL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// A job as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(super) struct Shown {
     id: u64,
     kind: &'static str,

@@ -7,6 +7,7 @@ mod events;
 mod jobs;
 mod metrics;
 mod notify;
+pub mod openapi;
 pub mod page;
 mod program;
 mod restore;
