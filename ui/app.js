@@ -7,6 +7,7 @@ import * as rules from "./rules.js";
 import { judge, show as showVerdict } from "./safe.js";
 import * as schedules from "./schedules.js";
 import * as overTime from "./time.js";
+import * as tokens from "./tokens.js";
 import * as uploads from "./upload.js";
 import { at, make, many, size, span } from "./words.js";
 import * as work from "./work.js";
@@ -192,6 +193,7 @@ api.onOut(leave);
 uploads.start(refresh);
 schedules.start(refresh);
 rules.start(refresh);
+tokens.start();
 overTime.start(list.choose);
 list.start({
   check,

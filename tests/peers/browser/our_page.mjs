@@ -198,8 +198,30 @@ await step("tells what the rules would remove, and who is told of troubles", asy
     await page.getByText("Nothing would go").waitFor();
     await page.getByText("Who is told").click();
     await page.getByText("Nobody is told.").waitFor();
+    await page.getByText("Tokens for scripts").click();
+    await page.getByText("There is none: scripts would need a password.").waitFor();
+    await page.getByText("Who did what").first().click();
+    const audit = page.locator("#audit-list");
+    await audit.getByText(env.email).first().waitFor();
+    await audit.getByText("one.zip").first().waitFor();
     await accessible("with everything open");
     await shot(page, `${env.name}-open`);
+});
+
+await step("makes a token for a script, shows it once, and revokes it", async () => {
+    await page.getByLabel("What it is for").fill("nightly");
+    await page.getByLabel("May", { exact: true }).selectOption("look");
+    await page.getByRole("button", { name: "Make a token" }).click();
+    const token = await asked.locator("code").innerText();
+    await accessible("the token");
+    await asked.getByRole("button", { name: "Close" }).click();
+    const ask = (where) => fetch(env.base + where, { headers: { Authorization: token } });
+    assert.equal((await ask("/api/vault/status")).status, 200);
+    assert.ok([401, 403].includes((await ask("/api/vault/audit")).status));
+    await page.getByRole("button", { name: "Revoke… nightly" }).click();
+    await asked.getByRole("button", { name: "Revoke" }).click();
+    await says("nightly is no longer good.");
+    assert.equal((await ask("/api/vault/status")).status, 401);
 });
 
 await step("deletes by the keyboard alone, after a question", async () => {

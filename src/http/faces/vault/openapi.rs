@@ -9,14 +9,9 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 
 use crate::http::call::Call;
-use crate::http::faces::vault::{backups, jobs};
+use crate::http::faces::vault::{backups, jobs, page};
 use crate::http::fault::Answer;
 use crate::http::respond;
-
-/// Only our own files, nothing inside of the markup, nobody else's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                      frame-ancestors 'none'";
 
 /// One route.
 #[derive(Debug)]
@@ -209,7 +204,7 @@ pub fn file(name: &[u8]) -> Option<HttpResponse> {
     Some(
         HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, kind))
-            .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((CONTENT_SECURITY_POLICY, page::POLICY))
             .insert_header((CACHE_CONTROL, "no-store"))
             .body(text),
     )

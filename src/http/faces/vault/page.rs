@@ -10,7 +10,7 @@ use crate::http::call::Call;
 use crate::http::fault::{Answer, ApiError};
 
 /// Only our own files, nothing inside of the markup, nobody else's frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
@@ -29,7 +29,7 @@ macro_rules! file {
     };
 }
 
-const FILES: [File; 15] = [
+const FILES: [File; 16] = [
     file!("index.html", HTML),
     file!("style.css", CSS),
     file!("icon.svg", SVG),
@@ -42,6 +42,7 @@ const FILES: [File; 15] = [
     file!("safe.js", JS),
     file!("schedules.js", JS),
     file!("time.js", JS),
+    file!("tokens.js", JS),
     file!("upload.js", JS),
     file!("words.js", JS),
     file!("work.js", JS),
