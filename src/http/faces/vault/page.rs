@@ -10,9 +10,9 @@ use crate::http::call::Call;
 use crate::http::fault::{Answer, ApiError};
 
 /// Only our own files, nothing inside of the markup, nobody else's frame.
-pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
-                      connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                      frame-ancestors 'none'";
+pub(super) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+                                 img-src 'self'; connect-src 'self'; base-uri 'none'; \
+                                 form-action 'none'; frame-ancestors 'none'";
 
 /// One file: its name, its media type and its text.
 struct File(&'static str, &'static str, &'static str);
